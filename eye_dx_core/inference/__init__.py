@@ -1,0 +1,1 @@
+"""How photographs are read: photo, eye, case."""

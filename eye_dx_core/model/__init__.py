@@ -1,0 +1,1 @@
+"""The network: trunk, adapters, head, and the checkpoint that carries them."""

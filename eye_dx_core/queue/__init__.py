@@ -1,0 +1,1 @@
+"""How messages come and go without being lost or doubled."""

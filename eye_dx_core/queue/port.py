@@ -1,0 +1,104 @@
+"""What we need of a message queue; every adapter passes the same contract tests."""
+
+from typing import Protocol
+
+from pydantic import AwareDatetime, Field
+
+from eye_dx_core.schema.frozen import Frozen
+
+
+class Message(Frozen):
+    """What is sent and received. The body is bytes, because a broken message must survive as it came."""
+
+    body: bytes = Field(repr=False)
+    message_id: str | None = None
+    correlation_id: str | None = None
+    content_type: str = "application/json"
+    type: str | None = None
+    timestamp: AwareDatetime | None = None
+    headers: dict[str, str] = {}
+
+
+class Delivery(Frozen):
+    """A message taken and not yet settled. `token` proves who holds it; `delivery_count` is 1 the first time."""
+
+    queue: str
+    message: Message
+    token: str
+    delivery_count: int = Field(ge=1)
+
+
+class DeadLetter(Frozen):
+    """A message set aside: from which queue, why, and when."""
+
+    message: Message
+    queue: str
+    reason: str
+    died_at: AwareDatetime
+
+
+class Queue(Protocol):
+    """Named queues that hand a message out again until it is settled.
+
+    Every method raises `ServiceUnavailable` when the broker does not answer. A message handed out more often than the
+    delivery limit becomes a dead letter with the reason `delivery limit`.
+    """
+
+    def declare(self, queue: str) -> None:
+        """Create the queue as its owner would; a queue that is there already is left as it is."""
+        ...
+
+    def publish(self, queue: str, message: Message) -> None:
+        """Return only when the message is durable (or confirmed).
+
+        Raises:
+            Unroutable: no such queue; the message was not accepted.
+        """
+        ...
+
+    def receive(self, queue: str, *, limit: int) -> tuple[Delivery, ...]:
+        """Take up to `limit` waiting messages, oldest first, without waiting for more.
+
+        An absent queue holds no messages. Nobody else gets them before they are settled or their lease runs out.
+        """
+        ...
+
+    def ack(self, delivery: Delivery) -> None:
+        """Settle for good: this message never comes again.
+
+        Raises:
+            StaleDelivery: the lease ran out or the connection broke; somebody else may hold the message.
+        """
+        ...
+
+    def retry(self, delivery: Delivery) -> None:
+        """Give the message back; it comes again with a higher delivery count.
+
+        Raises:
+            StaleDelivery: as for `ack`.
+        """
+        ...
+
+    def reject(self, delivery: Delivery, *, reason: str) -> None:
+        """Move the message to the dead letters, with a reason that holds no patient's value.
+
+        Raises:
+            StaleDelivery: as for `ack`.
+        """
+        ...
+
+    def depth(self, queue: str) -> int:
+        """Count the messages that `receive` could hand out now; 0 for an absent queue."""
+        ...
+
+    def dead_letters(self, *, limit: int) -> tuple[DeadLetter, ...]:
+        """Look at the oldest dead letters without taking them."""
+        ...
+
+    def replay_dead_letters(self, *, limit: int) -> int:
+        """Publish dead letters to the queues they came from, as new deliveries; return how many."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections. Unsettled deliveries become available again at once or after their lease."""
+        ...

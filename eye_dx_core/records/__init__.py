@@ -1,0 +1,1 @@
+"""The memory of every case: the only place where its state lives."""

@@ -1,0 +1,174 @@
+"""What we need of the records; every adapter passes the same contract tests."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from pydantic import AwareDatetime, Field
+
+from eye_dx_core.schema.case import Case
+from eye_dx_core.schema.diagnosis import AiDiagnosis
+from eye_dx_core.schema.frozen import Frozen
+from eye_dx_core.schema.report import DiagnosisReport
+from eye_dx_core.schema.review import DoctorReview
+
+
+class OutboxMessage(Frozen):
+    """A message that must go out, stored in the transaction of what it announces."""
+
+    message_id: str
+    case_id: str
+    queue: str
+    type: str
+    body: bytes = Field(repr=False)
+    created_at: AwareDatetime
+    sent_at: AwareDatetime | None = None
+    attempts: int = 0
+    last_error: str | None = None
+
+
+class Rejection(Frozen):
+    """Why a message was set aside. The body stays in the dead-letter queue; only its hash is kept here."""
+
+    source_queue: str
+    message_id: str | None
+    body_sha256: str
+    reason: str
+    rejected_at: AwareDatetime
+
+
+class CaseRecord(Frozen):
+    """Everything known of a case, as one value."""
+
+    case: Case
+    diagnosis: AiDiagnosis | None = None
+    review: DoctorReview | None = None
+    report: DiagnosisReport | None = None
+    outbox: tuple[OutboxMessage, ...] = ()
+    attempts: int = 0
+
+
+class Backlog(Frozen):
+    """How many cases and messages wait for what; a stuck case was tried `MAX_ATTEMPTS` times and needs a person."""
+
+    undiagnosed: int
+    unreviewed: int
+    unreported: int
+    unsent: int
+    stuck: int
+
+
+MAX_ATTEMPTS = 5
+
+
+class Records(Protocol):
+    """The state of every case. Each method is one transaction; `add_` methods may be repeated without harm.
+
+    Every method raises `ServiceUnavailable` when the database does not answer.
+    """
+
+    def add_case(self, case: Case) -> bool:
+        """Store a case; False when this message (source queue and message id) is stored already.
+
+        Identity (name, phone, birth date) goes to a table of its own.
+
+        Raises:
+            ConflictingMessage: the message id is known with another body hash.
+        """
+        ...
+
+    def get_case(self, case_id: str) -> Case:
+        """The case with its patient's identity.
+
+        Raises:
+            NotFound: there is no such case.
+        """
+        ...
+
+    def find_case_id(self, *, external_id: str) -> str | None:
+        """The newest case that its sender knows by this opaque id."""
+        ...
+
+    def claim_undiagnosed(self, *, limit: int, lease_seconds: float) -> tuple[Case, ...]:
+        """Take cases without a diagnosis, oldest first; nobody else gets them until the lease runs out.
+
+        Each claim counts as an attempt; a case with `MAX_ATTEMPTS` attempts is stuck and is not handed out.
+        """
+        ...
+
+    def claim_unreported(self, *, limit: int, lease_seconds: float) -> tuple[Case, ...]:
+        """Take cases that have a diagnosis and a review but no report; leases and attempts as for `claim_undiagnosed`."""
+        ...
+
+    def release_case(self, case_id: str) -> None:
+        """Give a claimed case back before its lease runs out."""
+        ...
+
+    def add_diagnosis(self, diagnosis: AiDiagnosis, outbox: Sequence[OutboxMessage]) -> bool:
+        """Store a diagnosis with what announces it and end the claim (attempts start anew); False when the case has one already."""
+        ...
+
+    def find_diagnosis(self, case_id: str) -> AiDiagnosis | None:
+        """The diagnosis of a case, or None."""
+        ...
+
+    def add_review(self, review: DoctorReview) -> bool:
+        """Store a review; False when this review id is stored already. The newest review of a case counts until it is reported.
+
+        Raises:
+            NotFound: there is no such case.
+            ConflictingMessage: the case has a report already, or the review id is known with other content.
+        """
+        ...
+
+    def find_review(self, case_id: str) -> DoctorReview | None:
+        """The newest review of a case, or None."""
+        ...
+
+    def add_report(self, report: DiagnosisReport, outbox: Sequence[OutboxMessage]) -> bool:
+        """Store a report with what announces it and end the claim; False when the case has one already."""
+        ...
+
+    def find_report(self, case_id: str) -> DiagnosisReport | None:
+        """The report of a case, or None."""
+        ...
+
+    def unsent_messages(self, *, limit: int) -> tuple[OutboxMessage, ...]:
+        """Outbox messages that were never confirmed, oldest first."""
+        ...
+
+    def mark_sent(self, message_id: str, *, sent_at: datetime) -> None:
+        """Note that the broker confirmed a message."""
+        ...
+
+    def mark_failed(self, message_id: str, *, reason: str) -> None:
+        """Note an attempt that failed and why; the message stays unsent."""
+        ...
+
+    def add_rejection(self, rejection: Rejection) -> None:
+        """Note why a message was set aside."""
+        ...
+
+    def rejections(self, *, since: datetime, until: datetime) -> tuple[Rejection, ...]:
+        """Messages set aside in the half-open interval, oldest first."""
+        ...
+
+    def get_case_record(self, case_id: str) -> CaseRecord:
+        """Everything known of one case.
+
+        Raises:
+            NotFound: there is no such case.
+        """
+        ...
+
+    def case_records(self, *, since: datetime, until: datetime) -> Iterator[CaseRecord]:
+        """Everything known of the cases received in the half-open interval, oldest first."""
+        ...
+
+    def backlog(self) -> Backlog:
+        """Count what waits, claimed or not."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...

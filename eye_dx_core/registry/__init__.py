@@ -1,0 +1,1 @@
+"""Where trained checkpoints are kept, named and trusted."""

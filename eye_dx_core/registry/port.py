@@ -1,0 +1,70 @@
+"""What we need of a model registry; every adapter passes the same contract tests."""
+
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import AwareDatetime
+
+from eye_dx_core.schema.frozen import Frozen
+
+CANDIDATE, CHAMPION, PREVIOUS_CHAMPION = "candidate", "champion", "previous_champion"
+
+
+class ModelVersion(Frozen):
+    """One registered checkpoint. `metrics` are those of the locked test split; `tags` say where it came from."""
+
+    model_name: str
+    version: str
+    checkpoint_sha256: str
+    created_at: AwareDatetime
+    aliases: tuple[str, ...] = ()
+    metrics: dict[str, float] = {}
+    tags: dict[str, str] = {}
+
+
+class ModelRegistry(Protocol):
+    """Versions of one named model, with aliases that move.
+
+    Every method raises `ServiceUnavailable` when the registry does not answer.
+    """
+
+    def add_candidate(self, checkpoint: Path, *, metrics: dict[str, float], tags: dict[str, str]) -> ModelVersion:
+        """Register the checkpoint folder (`model.safetensors`, `card.json`) as a new version with the alias `candidate`."""
+        ...
+
+    def find_by_alias(self, alias: str) -> ModelVersion | None:
+        """The version that carries the alias, or None."""
+        ...
+
+    def get_version(self, version: str) -> ModelVersion:
+        """One version.
+
+        Raises:
+            NotFound: there is no such version.
+        """
+        ...
+
+    def versions(self) -> tuple[ModelVersion, ...]:
+        """All versions, newest first."""
+        ...
+
+    def set_alias(self, alias: str, version: str) -> None:
+        """Move an alias to a version.
+
+        Raises:
+            NotFound: there is no such version.
+        """
+        ...
+
+    def set_tags(self, version: str, tags: dict[str, str]) -> None:
+        """Write tags on a version, such as the reason of a promotion."""
+        ...
+
+    def download(self, version: str) -> Path:
+        """A local folder with the version's `model.safetensors` and `card.json`; its hash has been checked.
+
+        Raises:
+            NotFound: there is no such version.
+            BadCheckpoint: the weights do not have the hash that was registered.
+        """
+        ...

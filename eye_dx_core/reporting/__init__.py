@@ -1,0 +1,1 @@
+"""How the report for the patient is written, checked and rendered."""

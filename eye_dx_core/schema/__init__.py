@@ -1,0 +1,1 @@
+"""The words of Eye Dx: frozen values without I/O."""

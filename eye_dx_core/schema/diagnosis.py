@@ -1,0 +1,103 @@
+"""The model's word: on a photo, on an eye, on a case."""
+
+from enum import StrEnum
+
+from pydantic import AwareDatetime, Field
+
+from eye_dx_core.schema.case import Laterality
+from eye_dx_core.schema.condition import LABELS, NOT_ASSESSED_EN, NOT_ASSESSED_ZH, UNCERTAIN_EN, UNCERTAIN_ZH, Label
+from eye_dx_core.schema.frozen import Frozen
+
+
+class Outcome(StrEnum):
+    """Whether a reading gave a conclusion. `NOT_ASSESSED` and `UNCERTAIN` never mean normal."""
+
+    ASSESSED = "assessed"
+    UNCERTAIN = "uncertain"
+    NOT_ASSESSED = "not_assessed"
+
+
+class Zone(StrEnum):
+    """Where on the fundus, relative to disc and fovea."""
+
+    MACULA = "macula"
+    DISC = "disc"
+    SUPERIOR_TEMPORAL = "superior_temporal"
+    INFERIOR_TEMPORAL = "inferior_temporal"
+    NASAL = "nasal"
+    PERIPHERY = "periphery"
+
+    @property
+    def name_zh(self) -> str:
+        """The zone as it stands in a Chinese report."""
+        return _ZONES_ZH[self]
+
+
+_ZONES_ZH = {
+    Zone.MACULA: "黄斑区", Zone.DISC: "视盘区", Zone.SUPERIOR_TEMPORAL: "颞上象限",
+    Zone.INFERIOR_TEMPORAL: "颞下象限", Zone.NASAL: "鼻侧", Zone.PERIPHERY: "视网膜周边",
+}  # fmt: skip
+
+
+class AbnormalArea(Frozen):
+    """A zone that carried the conclusion; `strength` is its share of the evidence, 0 to 1."""
+
+    zone: Zone
+    strength: float = Field(ge=0, le=1)
+
+
+class _Reading(Frozen):
+    """What photo, eye and case readings have in common."""
+
+    outcome: Outcome
+    conclusion: str | None = None
+    """A label code of the checkpoint's label set; None unless the outcome is `assessed`."""
+    confidence: float | None = Field(default=None, ge=0, le=1)
+    abnormal_areas: tuple[AbnormalArea, ...] = ()
+
+    @property
+    def label(self) -> Label | None:
+        """The label behind the conclusion."""
+        return LABELS[self.conclusion] if self.conclusion is not None else None
+
+    @property
+    def conclusion_zh(self) -> str:
+        """The conclusion in words; says openly when there is none."""
+        return self.label.name_zh if self.label else {Outcome.UNCERTAIN: UNCERTAIN_ZH}.get(self.outcome, NOT_ASSESSED_ZH)
+
+    @property
+    def conclusion_en(self) -> str:
+        """The conclusion in English."""
+        return self.label.name_en if self.label else {Outcome.UNCERTAIN: UNCERTAIN_EN}.get(self.outcome, NOT_ASSESSED_EN)
+
+
+class PhotoPrediction(_Reading):
+    """The model's word on one photo. `reason` is a code that says why a photo was not assessed or is uncertain."""
+
+    photo_id: str
+    eye: Laterality | None = None
+    probabilities: dict[str, float] = {}
+    reason: str | None = None
+
+
+class EyeDiagnosis(_Reading):
+    """The model's word on one eye: the worst finding of its photos. `eye` is None when nothing says which eye it is."""
+
+    eye: Laterality | None
+    photos: tuple[PhotoPrediction, ...]
+    reason: str | None = None
+
+
+class AiDiagnosis(_Reading):
+    """The model's word on a case: the worst finding of its eyes, with the model version that said it."""
+
+    case_id: str
+    model_name: str
+    model_version: str
+    checkpoint_sha256: str
+    diagnosed_at: AwareDatetime
+    eyes: tuple[EyeDiagnosis, ...]
+
+    def find_eye(self, eye: Laterality) -> EyeDiagnosis | None:
+        """The diagnosis of one eye, or None when the case has no photo of it."""
+        return next((one for one in self.eyes if one.eye is eye), None)

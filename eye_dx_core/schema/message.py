@@ -1,0 +1,294 @@
+"""What comes by queue: every accepted wire format parses to the same words.
+
+What a message lacks stays absent. Unknown fields are tolerated; wrong ones are named by field and never by value.
+"""
+
+import hashlib
+import json
+import re
+from datetime import datetime
+from typing import Any, TypeVar, cast
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from eye_dx_core.errors import BadMessage
+from eye_dx_core.schema.case import (
+    Case,
+    EyeMeasurement,
+    FundusPhoto,
+    Laterality,
+    Patient,
+    Screening,
+    VisionData,
+    WireFormat,
+    find_eye_in_name,
+)
+from eye_dx_core.schema.frozen import Frozen
+from eye_dx_core.schema.review import EyeReview
+
+MAX_BODY_BYTES = 1_000_000
+ENVELOPE_SCREENING, ENVELOPE_REVIEW = "eye-dx/screening/1", "eye-dx/review/1"
+
+
+class _Wire(BaseModel):
+    """What others send: unknown fields are theirs to have."""
+
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, coerce_numbers_to_str=True)
+
+
+_Model = TypeVar("_Model", bound=_Wire)
+
+
+class _WirePhoto(_Wire):
+    location: str = Field(min_length=1)
+    eye: Laterality | None = None
+
+
+class _WirePatient(_Wire):
+    patient_id: str = Field(min_length=1, max_length=128)
+    name: str | None = None
+    age: int | None = Field(default=None, ge=0, le=130)
+    gender: str | None = None
+    phone: str | None = None
+    birth_date: str | None = None
+    photos: tuple[str | _WirePhoto, ...] = ()
+
+
+class _WirePressure(_Wire):
+    left: float | None = Field(default=None, ge=0, le=100)
+    right: float | None = Field(default=None, ge=0, le=100)
+
+
+class _WireVision(_Wire):
+    left_eye: float | None = Field(default=None, ge=0, le=3)
+    right_eye: float | None = Field(default=None, ge=0, le=3)
+    intraocular_pressure: _WirePressure = _WirePressure()
+
+
+class _WireNested(_Wire):
+    Patient: _WirePatient
+    vision_data: _WireVision | None = None
+    screening_time: AwareDatetime | None = None
+    notes: str = ""
+
+
+class _WireFourQueue(_Wire):
+    id: str = Field(min_length=1, max_length=256)
+    osFundusImg: str | None = None  # noqa: N815 - the partner's names
+    odFundusImg: str | None = None  # noqa: N815
+
+
+class _WireReview(_Wire):
+    case_id: str | None = None
+    id: str | None = None
+    final_conclusion: str = Field(min_length=1, max_length=2000)
+    doctor_name: str | None = None
+    recommendation: str = ""
+    reviewed_at: AwareDatetime | None = None
+
+
+class _WirePartnerReview(_Wire):
+    id: str = Field(min_length=1, max_length=256)
+    osFundusFeatures: str | None = None  # noqa: N815
+    odFundusFeatures: str | None = None  # noqa: N815
+    osFundusDisease: str | None = None  # noqa: N815
+    odFundusDisease: str | None = None  # noqa: N815
+
+
+class ReviewMessage(Frozen):
+    """A doctor's review as it came, before it is tied to a case by `case_id` or by the sender's `external_id`."""
+
+    review_id: str
+    case_id: str | None
+    external_id: str | None
+    conclusion: str
+    doctor_name: str | None = Field(default=None, repr=False)
+    recommendation: str = ""
+    eyes: tuple[EyeReview, ...] = ()
+    reviewed_at: AwareDatetime
+
+
+def parse_screening(body: bytes, *, source_queue: str, message_id: str | None, received_at: datetime) -> Case:
+    """Read a screening in any accepted format: our envelope, nested, flat, or the four-queue protocol.
+
+    The case id follows from queue and message id, so the same message always names the same case.
+
+    Args:
+        body: the message as it came.
+        source_queue: where it came from; message ids are unique within a queue only.
+        message_id: the broker's message id, if the sender set one.
+        received_at: aware time of receipt.
+
+    Raises:
+        BadMessage: not JSON, or fields are missing or wrong; the text names them.
+    """
+    content, envelope_id = _unwrap(_parse_object(body), ENVELOPE_SCREENING)
+    wire = _wire_format_of(content) if envelope_id is None else WireFormat.ENVELOPE
+    known_id = message_id or envelope_id or _text_of(content, "message_id") or _text_of(content, "id") or f"sha256:{body_sha256(body)}"
+    case_id = _case_id(source_queue, known_id)
+    return Case(
+        case_id=case_id,
+        message_id=known_id,
+        source_queue=source_queue,
+        wire=wire,
+        external_id=_text_of(content, "id"),
+        body_sha256=body_sha256(body),
+        received_at=received_at,
+        screening=_parse_content(content, case_id),
+    )
+
+
+def parse_review(body: bytes, *, message_id: str | None, received_at: datetime) -> ReviewMessage:
+    """Read a doctor's review: ours (`final_conclusion`, `doctor_name`, `recommendation` with a case) or the partner's.
+
+    Raises:
+        BadMessage: not JSON, fields are missing or wrong, or there is no conclusion in it.
+    """
+    content, envelope_id = _unwrap(_parse_object(body), ENVELOPE_REVIEW)
+    review_id = message_id or envelope_id or _text_of(content, "message_id") or f"sha256:{body_sha256(body)}"
+    if "osFundusDisease" in content or "odFundusDisease" in content:
+        return _parse_partner_review(_validate(_WirePartnerReview, content), review_id, received_at)
+    review = _validate(_WireReview, content)
+    if review.case_id is None and review.id is None:
+        raise BadMessage("bad fields: case_id or id must say which case was reviewed")
+    return ReviewMessage(
+        review_id=review_id,
+        case_id=review.case_id,
+        external_id=review.id,
+        conclusion=review.final_conclusion,
+        doctor_name=review.doctor_name,
+        recommendation=review.recommendation,
+        reviewed_at=review.reviewed_at or received_at,
+    )
+
+
+def body_sha256(body: bytes) -> str:
+    """Hash of the canonical body: JSON with sorted keys and no spaces, so that formatting makes no difference."""
+    try:
+        canonical = json.dumps(json.loads(body), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        canonical = body
+    return hashlib.sha256(canonical).hexdigest()
+
+
+def _case_id(source_queue: str, message_id: str) -> str:
+    return "case-" + hashlib.sha256(f"{source_queue}\n{message_id}".encode()).hexdigest()[:16]
+
+
+def _parse_object(body: bytes) -> dict[str, Any]:
+    if len(body) > MAX_BODY_BYTES:
+        raise BadMessage(f"larger than {MAX_BODY_BYTES} bytes")
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        raise BadMessage("not JSON") from None
+    if not isinstance(content, dict):
+        raise BadMessage("not a JSON object")
+    if re.search(rb"\\u(0000|[dD][89a-fA-F])", body) and not _is_storable(content):
+        raise BadMessage("not storable text: half a surrogate pair or a NUL character")
+    return cast("dict[str, Any]", content)
+
+
+def _is_storable(content: object) -> bool:
+    """Whether databases and UTF-8 can hold every text in it; JSON escapes can smuggle in what they cannot."""
+    text = json.dumps(content, ensure_ascii=False)
+    return "\\u0000" not in text and not re.search("[\ud800-\udfff]", text)
+
+
+def _unwrap(content: dict[str, Any], schema: str) -> tuple[dict[str, Any], str | None]:
+    """Open our envelope; another version of it is refused by name, because guessing at it could misread a patient."""
+    if "schema" not in content:
+        return content, None
+    if content["schema"] != schema:
+        raise BadMessage(f"bad fields: schema (expected {schema})")
+    body, message_id = content.get("body"), _text_of(content, "message_id")
+    if not isinstance(body, dict) or message_id is None:
+        raise BadMessage("bad fields: the envelope needs body and message_id")
+    return cast("dict[str, Any]", body), message_id
+
+
+def _wire_format_of(content: dict[str, Any]) -> WireFormat:
+    if "Patient" in content:
+        return WireFormat.NESTED
+    if "osFundusImg" in content or "odFundusImg" in content:
+        return WireFormat.FOUR_QUEUE
+    if "patient_id" in content:
+        return WireFormat.FLAT
+    raise BadMessage("bad fields: neither Patient, patient_id nor osFundusImg/odFundusImg is there")
+
+
+def _parse_content(content: dict[str, Any], case_id: str) -> Screening:
+    wire = _wire_format_of(content)
+    if wire is WireFormat.FOUR_QUEUE:
+        check = _validate(_WireFourQueue, content)
+        pairs = [(check.odFundusImg, Laterality.RIGHT), (check.osFundusImg, Laterality.LEFT)]
+        return Screening(photos=_photos(case_id, [_WirePhoto(location=img, eye=eye) for img, eye in pairs if img]))
+    if wire is WireFormat.FLAT:
+        return _screening_of(_validate(_WirePatient, content), None, case_id)
+    nested = _validate(_WireNested, content)
+    screening = _screening_of(nested.Patient, nested.vision_data, case_id)
+    return screening.model_copy(update={"screened_at": nested.screening_time, "notes": nested.notes})
+
+
+def _screening_of(patient: _WirePatient, vision: _WireVision | None, case_id: str) -> Screening:
+    vision = vision or _WireVision()
+    pressure = vision.intraocular_pressure
+    return Screening(
+        patient=Patient(
+            patient_id=patient.patient_id,
+            name=patient.name,
+            age_years=patient.age,
+            gender=patient.gender,
+            phone=patient.phone,
+            birth_date=patient.birth_date,
+        ),
+        vision=VisionData(
+            right=EyeMeasurement(acuity_decimal=vision.right_eye, iop_mmhg=pressure.right),
+            left=EyeMeasurement(acuity_decimal=vision.left_eye, iop_mmhg=pressure.left),
+        ),
+        photos=_photos(case_id, patient.photos),
+    )
+
+
+def _photos(case_id: str, photos: list[_WirePhoto] | tuple[str | _WirePhoto, ...]) -> tuple[FundusPhoto, ...]:
+    named = [photo if isinstance(photo, _WirePhoto) else _WirePhoto(location=photo) for photo in photos if photo]
+    return tuple(
+        FundusPhoto(photo_id=f"{case_id}-{number}", location=photo.location, eye=photo.eye or find_eye_in_name(photo.location))
+        for number, photo in enumerate(named, start=1)
+    )
+
+
+def _parse_partner_review(review: _WirePartnerReview, review_id: str, received_at: datetime) -> ReviewMessage:
+    eyes = tuple(
+        EyeReview(eye=eye, features=_split_terms(features), diseases=_split_terms(diseases))
+        for eye, features, diseases in (
+            (Laterality.RIGHT, review.odFundusFeatures, review.odFundusDisease),
+            (Laterality.LEFT, review.osFundusFeatures, review.osFundusDisease),
+        )
+    )
+    conclusion = "；".join(f"{one.eye.name_zh}：{'、'.join(one.diseases)}" for one in eyes if one.diseases)
+    if not conclusion:
+        # An empty field may mean "nothing found" or "not looked at": concluding either would be a guess.
+        raise BadMessage("bad fields: osFundusDisease and odFundusDisease are both empty, so there is no conclusion")
+    return ReviewMessage(
+        review_id=review_id, case_id=None, external_id=review.id, conclusion=conclusion, eyes=eyes, reviewed_at=received_at
+    )
+
+
+def _split_terms(text: str | None) -> tuple[str, ...]:
+    """Split a list written with Chinese or Latin commas."""
+    return tuple(term for part in re.split(r"[,，、;；]", text or "") if (term := part.strip()))
+
+
+def _text_of(content: dict[str, Any], field: str) -> str | None:
+    value = content.get(field)
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) and str(value) else None
+
+
+def _validate(model: type[_Model], content: dict[str, Any]) -> _Model:
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        # Field names and kinds only: the values are a patient's.
+        fields = sorted({f"{'.'.join(map(str, one['loc']))} ({one['type']})" for one in error.errors(include_input=False)})
+        raise BadMessage(f"bad fields: {', '.join(fields)}") from None

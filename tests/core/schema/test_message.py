@@ -1,0 +1,160 @@
+"""Every accepted wire format parses to the same words; everything else is refused by field name."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eye_dx_core.errors import BadMessage
+from eye_dx_core.schema.case import Case, Laterality, WireFormat, find_eye_in_name
+from eye_dx_core.schema.message import body_sha256, parse_review, parse_screening
+from tests.builders import NOON, a_nested_body
+
+
+def parse(body: object, *, queue: str = "eye_dx_screenings", message_id: str | None = None) -> Case:
+    raw = body if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
+    return parse_screening(raw, source_queue=queue, message_id=message_id, received_at=NOON)
+
+
+def test_a_nested_message_keeps_vision_and_pressure_with_the_right_eye():
+    case = parse(a_nested_body())
+
+    assert case.wire is WireFormat.NESTED
+    assert case.screening.vision.of(Laterality.LEFT).acuity_decimal == 0.8
+    assert case.screening.vision.of(Laterality.RIGHT).iop_mmhg == 19
+    assert case.screening.photos[0].eye is Laterality.RIGHT
+
+
+def test_a_flat_message_has_no_vision_data_and_none_is_invented():
+    case = parse({"patient_id": "P1", "name": "测试乙", "photos": ["a/OS.png"]})
+
+    assert case.wire is WireFormat.FLAT
+    assert case.screening.vision.left.acuity_decimal is None
+    assert case.screening.patient is not None
+    assert case.screening.patient.age_years is None
+
+
+def test_a_four_queue_message_names_each_eye_and_no_patient():
+    case = parse(
+        {"id": "abc", "osFundusImg": "/img/1.jpg", "odFundusImg": "/img/2.jpg", "osAnteriorImg": "/img/3.jpg"}, queue="check_queue"
+    )
+
+    assert (case.wire, case.external_id, case.message_id) == (WireFormat.FOUR_QUEUE, "abc", "abc")
+    assert case.screening.patient is None
+    assert {photo.eye: photo.location for photo in case.screening.photos} == {Laterality.RIGHT: "/img/2.jpg", Laterality.LEFT: "/img/1.jpg"}
+
+
+def test_our_envelope_carries_its_own_message_id():
+    body = {"schema": "eye-dx/screening/1", "message_id": "m-1", "body": json.loads(a_nested_body())}
+
+    case = parse(body)
+
+    assert (case.wire, case.message_id) == (WireFormat.ENVELOPE, "m-1")
+
+
+def test_an_envelope_of_another_version_is_refused():
+    with pytest.raises(BadMessage, match="schema"):
+        parse({"schema": "eye-dx/screening/9", "message_id": "m-1", "body": json.loads(a_nested_body())})
+
+
+def test_the_brokers_message_id_comes_before_the_bodys():
+    assert parse({"patient_id": "P1", "id": "own"}, message_id="amqp").message_id == "amqp"
+    assert parse({"patient_id": "P1", "id": "own"}).message_id == "own"
+
+
+def test_without_any_id_the_canonical_body_is_the_id():
+    first = parse(b'{"patient_id": "P1", "photos": []}')
+    second = parse(b'{"photos":[],"patient_id":"P1"}')
+
+    assert first.message_id == second.message_id
+    assert first.case_id == second.case_id
+
+
+def test_the_same_id_on_two_queues_is_two_cases():
+    assert parse({"patient_id": "P1", "id": "1"}, queue="a").case_id != parse({"patient_id": "P1", "id": "1"}, queue="b").case_id
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"\xff\xfe", "not JSON"),
+        (b"not json", "not JSON"),
+        (b"[1]", "not a JSON object"),
+        (b"{}", "neither Patient"),
+        (b'{"Patient": {}}', "Patient.patient_id"),
+        (b'{"patient_id": "P1", "age": "forty"}', "age"),
+        (b'{"patient_id": "P1", "photos": "one"}', "photos"),
+        (b"[" * 100_000, "not JSON"),
+        (b'{"patient_id": "\\ud800"}', "not storable"),
+        (b'{"patient_id": "P\\u0000"}', "not storable"),
+    ],
+)
+def test_what_is_wrong_is_named_by_field(body: bytes, words: str):
+    with pytest.raises(BadMessage, match=words):
+        parse(body)
+
+
+def test_a_refusal_never_repeats_a_value():
+    with pytest.raises(BadMessage) as caught:
+        parse({"patient_id": "P1", "name": ["赵钱孙"], "age": "13800138000"})
+
+    assert "赵钱孙" not in str(caught.value)
+    assert "13800138000" not in str(caught.value)
+
+
+@given(st.recursive(st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(), lambda kids: st.lists(kids) | st.dictionaries(st.sampled_from(["Patient", "patient_id", "photos", "id", "vision_data", "schema", "body", "message_id", "osFundusImg", "age"]), kids)))  # fmt: skip
+def test_any_json_parses_to_a_case_or_a_bad_message(value: object):
+    try:
+        case = parse(value)
+    except BadMessage:
+        return
+    assert case.case_id.startswith("case-")
+
+
+@given(st.binary())
+def test_any_bytes_have_a_hash_and_parse_to_a_case_or_a_bad_message(body: bytes):
+    assert len(body_sha256(body)) == 64
+    with pytest.raises(BadMessage):
+        parse(body)
+
+
+def test_a_doctors_review_is_taken_verbatim():
+    body = {"case_id": "case-1", "final_conclusion": "高度近视", "doctor_name": "唐医生", "recommendation": "3个月后复查，避免剧烈运动"}
+
+    review = parse_review(json.dumps(body).encode(), message_id="r-1", received_at=NOON)
+
+    assert (review.case_id, review.conclusion, review.recommendation) == ("case-1", "高度近视", "3个月后复查，避免剧烈运动")
+    assert review.reviewed_at == NOON
+
+
+def test_a_partner_review_splits_both_kinds_of_commas_and_keeps_the_eyes_apart():
+    body = {"id": "abc", "osFundusDisease": "黄斑变性,白内障", "odFundusDisease": "", "osFundusFeatures": "渗出，出血"}
+
+    review = parse_review(json.dumps(body).encode(), message_id=None, received_at=NOON)
+
+    assert review.external_id == "abc"
+    assert review.conclusion == "左眼：黄斑变性、白内障"
+    assert [one.features for one in review.eyes if one.eye is Laterality.LEFT] == [("渗出", "出血")]
+
+
+@pytest.mark.parametrize("body", [b'{"final_conclusion": "x"}', b'{"case_id": "c"}', b'{"id": "a", "osFundusDisease": ""}', b"x"])
+def test_a_review_without_case_or_conclusion_is_refused(body: bytes):
+    with pytest.raises(BadMessage):
+        parse_review(body, message_id=None, received_at=datetime.now(UTC))
+
+
+@pytest.mark.parametrize(
+    ("name", "eye"),
+    [
+        ("P1_20250731_OD.tiff", Laterality.RIGHT),
+        ("visits\\10_left.jpeg", Laterality.LEFT),
+        ("左眼.jpg", Laterality.LEFT),
+        ("OD_OS.jpg", None),
+        ("photo17.jpg", None),
+        ("GOLDOS.jpg", None),
+    ],
+)
+def test_the_eye_is_read_from_the_name_or_left_open(name: str, eye: Laterality | None):
+    assert find_eye_in_name(name) is eye
