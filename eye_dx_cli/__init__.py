@@ -1,0 +1,1 @@
+"""The command line `eye-dx`: a face like Dagster and the review desk."""

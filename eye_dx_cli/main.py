@@ -1,0 +1,31 @@
+"""The entry point of `eye-dx`; each group of commands has a file of its own."""
+
+import logging
+import sys
+
+import typer
+
+from eye_dx_cli import cases, models, photographs, queues, serving
+from eye_dx_core.errors import EyeDxError
+
+app = typer.Typer(
+    name="eye-dx",
+    help="Colour fundus photographs to reviewed diagnosis reports. Settings are EYE_DX_* variables; see the README.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+photographs.register(app)
+cases.register(app)
+serving.register(app)
+app.add_typer(queues.app, name="queue")
+app.add_typer(models.app, name="registry")
+
+
+def run() -> None:
+    """Run the command line; our own errors become one line and exit code 1, a wrong call is exit code 2."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        app()
+    except EyeDxError as error:
+        print(f"eye-dx: {error}", file=sys.stderr)  # noqa: T201 - this is the terminal face
+        sys.exit(1)

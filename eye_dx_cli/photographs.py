@@ -1,0 +1,154 @@
+"""Commands on photographs: phantoms, dataset report, training, reading."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import Progress
+
+from eye_dx_cli.showing import console, show_json, show_table
+from eye_dx_core import wiring
+from eye_dx_core.errors import BadSettings
+from eye_dx_core.schema.condition import LABEL_SETS, LabelSet
+from eye_dx_core.settings import get_settings
+
+dataset_app = typer.Typer(help="The training photographs.", no_args_is_help=True)
+_LABEL_SET_BY_COUNT = {2: "screen", 8: "eight", 12: "twelve", 13: "thirteen"}
+
+
+def phantoms(
+    folder: Annotated[Path, typer.Argument(help="Where to write the class folders.")],
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal pictures.")] = 0,
+) -> None:
+    """Write a phantom dataset: drawn, not photographed. It shows that the platform works, not that a model is good."""
+    from eye_dx_core.dataset.phantom_folders import write_phantom_dataset
+
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("drawing phantoms", total=None)
+        write_phantom_dataset(folder, seed=seed, progress=lambda done, total: progress.update(task, completed=done, total=total))
+    console.print(f"phantoms are in {folder}", soft_wrap=True)
+
+
+@dataset_app.command(name="report")
+def dataset_report(
+    folder: Annotated[Path | None, typer.Argument(help="Class folders; default is the configured dataset.")] = None,
+    label_set: Annotated[str | None, typer.Option(help="eight, twelve, thirteen or screen.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,  # noqa: FBT002
+) -> None:
+    """Count the photographs by class, say how uneven they are and what that calls for, and list what was refused."""
+    from eye_dx_core.dataset.imbalance import analyse_imbalance
+    from eye_dx_core.dataset.manifest import scan_photos
+
+    settings = get_settings()
+    manifest = scan_photos(folder or settings.training_photos, label_set=_label_set(label_set or settings.label_set))
+    report = analyse_imbalance(manifest.counts)
+    if as_json:
+        show_json({"imbalance": report.model_dump(mode="json"), "refused": [one.model_dump(mode="json") for one in manifest.refused]})
+        return
+    show_table("Photographs by class", ("class", "photographs"), manifest.counts.items())
+    console.print(f"severity {report.severity}: ratio {report.ratio:.1f}, Gini {report.gini:.2f}, entropy {report.entropy:.2f}")
+    console.print(f"recommended: {report.recommendation}")
+    if manifest.grade_zero_as_normal:
+        console.print(f"[yellow]{manifest.grade_zero_as_normal} grade-0 photographs count as no retinopathy[/yellow]")
+    show_table("Refused files", ("file", "reason"), ((one.path, one.reason) for one in manifest.refused))
+
+
+@dataset_app.callback()
+def _dataset() -> None:
+    """The training photographs."""
+
+
+def train(
+    data_path: Annotated[Path | None, typer.Option(help="Class folders; default is the configured dataset.")] = None,
+    model: Annotated[str, typer.Option(help="RETFound_mae (needs --weights) or small (the shipped trunk).")] = "RETFound_mae",
+    nb_classes: Annotated[int, typer.Option(help="8, 12, 13 or 2 (normal/disease).")] = 8,
+    batch_size: Annotated[int, typer.Option(min=1)] = 16,
+    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-3,
+    epochs: Annotated[int, typer.Option(min=1)] = 100,
+    method: Annotated[str, typer.Option(help="adapters, probe or full.")] = "adapters",
+    weights: Annotated[Path | None, typer.Option(help="Pretrained weights; default EYE_DX_PRETRAINED.")] = None,
+    save_path: Annotated[Path, typer.Option(help="Folder of the checkpoint.")] = Path("checkpoint"),
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Fine-tune outside Dagster; the best epoch by validation is kept. Defaults are those of the original command line."""
+    from eye_dx_core.dataset.manifest import scan_photos
+    from eye_dx_core.dataset.splitting import split_by_patient
+    from eye_dx_core.training.config import TrainingConfig
+    from eye_dx_core.training.fine_tuning import train_checkpoint
+
+    settings = get_settings()
+    folder = data_path or settings.training_photos
+    manifest = scan_photos(folder, label_set=_label_set(_LABEL_SET_BY_COUNT.get(nb_classes, str(nb_classes))))
+    for epoch in train_checkpoint(
+        folder=save_path,
+        photo_folder=folder,
+        manifest=manifest,
+        splits=split_by_patient(manifest, seed=seed),
+        config=TrainingConfig(method=method, batch_size=batch_size, learning_rate=lr, epochs=epochs, seed=seed),
+        trunk=_trunk(model, weights or wiring.trunk_weights(settings)),
+        cache_folder=settings.prepared / "cache",
+    ):
+        console.print(str(epoch))
+    console.print(f"checkpoint is in {save_path}", soft_wrap=True)
+
+
+def diagnose(
+    photos: Annotated[list[Path], typer.Argument(help="Photographs to read.")],
+    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint folder; default is the champion.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,  # noqa: FBT002
+) -> None:
+    """Read photographs and print a conclusion for each. Exit code 1 when one could not be read; the others still are."""
+    from eye_dx_core.inference.diagnosing import predict_photos
+    from eye_dx_core.inference.predictor import Predictor
+    from eye_dx_core.model.checkpoint import load_checkpoint
+
+    from eye_dx_core.schema.diagnosis import Outcome
+
+    if checkpoint is not None:
+        predictor = Predictor(load_checkpoint(checkpoint), model_name="checkpoint", model_version=checkpoint.name)
+    else:
+        registry = wiring.open_registry(get_settings())
+        predictor = wiring.load_predictor(registry, wiring.get_champion(registry))
+    predictions = predict_photos(photos, predictor)
+    if as_json:
+        named = ({"photo": str(photo)} | one.model_dump(mode="json") for photo, one in zip(photos, predictions, strict=True))
+        show_json([one | {"conclusion_zh": read.conclusion_zh} for one, read in zip(named, predictions, strict=True)])
+    else:
+        rows = [
+            (
+                photo.name,
+                one.eye,
+                f"{one.conclusion_zh} / {one.conclusion_en}",
+                None if one.confidence is None else f"{one.confidence:.2f}",
+                "、".join(area.zone.name_zh for area in one.abnormal_areas) or None,
+                one.reason,
+            )
+            for photo, one in zip(photos, predictions, strict=True)
+        ]
+        show_table("Readings (AI, not reviewed)", ("photo", "eye", "conclusion", "confidence", "abnormal areas", "why not"), rows)
+    if any(one.outcome is Outcome.NOT_ASSESSED for one in predictions):
+        raise typer.Exit(1)
+
+
+def _label_set(name: str) -> LabelSet:
+    if name not in LABEL_SETS:
+        raise BadSettings(f"unknown label set {name}: take one of {', '.join(LABEL_SETS)} (8, 12, 13 or 2 classes)")
+    return LABEL_SETS[name]
+
+
+def _trunk(model: str, weights: Path | None) -> Path | None:
+    if model == "small":
+        return None
+    if model != "RETFound_mae":
+        raise BadSettings("--model must be RETFound_mae or small")
+    if weights is None:
+        raise BadSettings("RETFound_mae needs its weights (gated upstream): pass --weights or set EYE_DX_PRETRAINED, or use --model small")
+    return weights
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands on photographs to the root command."""
+    app.command()(phantoms)
+    app.add_typer(dataset_app, name="dataset")
+    app.command()(train)
+    app.command()(diagnose)

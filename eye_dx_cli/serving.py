@@ -1,0 +1,130 @@
+"""`eye-dx up` and `eye-dx health`: start what a person works with, and see whether it is well."""
+
+import shutil
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from honcho.manager import Manager
+
+from eye_dx_cli.showing import console, show_json, show_table
+from eye_dx_core import wiring
+from eye_dx_core.errors import BadSettings, EyeDxError
+from eye_dx_core.registry.port import CHAMPION
+from eye_dx_core.settings import Settings, child_environment, get_settings
+
+_PROJECT = Path(__file__).resolve().parent.parent
+
+
+def up() -> None:
+    """Start Dagster's UI and daemon and MLflow's UI. One Ctrl-C stops all of them."""
+    settings = get_settings()
+    prepare_state(settings)
+    check_ports(settings)
+    environment = child_environment(settings)
+    manager = Manager()
+    for name, command in commands(settings).items():
+        manager.add_process(name, " ".join(command), env=environment, cwd=str(_PROJECT))
+    console.print(f"Dagster http://127.0.0.1:{settings.dagster_port}   MLflow http://127.0.0.1:{settings.mlflow_port}   Ctrl-C stops both")
+    manager.loop()
+    # Ctrl-C is how one is meant to stop, so it is a success; only a process that died by itself is not.
+    sys.exit(0 if manager.returncode in (0, 130, -2, None) else 1)
+
+
+def commands(settings: Settings) -> dict[str, list[str]]:
+    """The command of each process; all bind to this machine only, because neither UI has a login."""
+    bin_folder = Path(sys.executable).parent
+    workspace = str(_PROJECT / "workspace.yaml")
+    return {
+        "dagster": [str(bin_folder / "dagster-webserver"), "-w", workspace, "-h", "127.0.0.1", "-p", str(settings.dagster_port)],
+        "daemon": daemon_command(),
+        "mlflow": [
+            *(str(bin_folder / "mlflow"), "server", "--host", "127.0.0.1", "--port", str(settings.mlflow_port), "--workers", "1"),
+            *("--backend-store-uri", settings.mlflow_address, "--artifacts-destination", settings.mlflow_artifacts.as_uri()),
+        ],
+    }
+
+
+def daemon_command() -> list[str]:
+    """The command of Dagster's daemon, which ticks the sensors and starts the runs."""
+    return [str(Path(sys.executable).parent / "dagster-daemon"), "run", "-w", str(_PROJECT / "workspace.yaml")]
+
+
+def prepare_state(settings: Settings) -> None:
+    """Make the state folder ready: Dagster's configuration, the databases with their schema."""
+    settings.dagster_home.mkdir(parents=True, exist_ok=True)
+    instance_file = settings.dagster_home / "dagster.yaml"
+    if not instance_file.exists():
+        shutil.copy(_PROJECT / "dagster_home" / "dagster.yaml", instance_file)
+    settings.data.mkdir(parents=True, exist_ok=True)
+    wiring.open_records(settings).close()
+    wiring.open_registry(settings).versions()
+
+
+def check_ports(settings: Settings) -> None:
+    """Refuse to start onto a port that somebody else has.
+
+    Raises:
+        BadSettings: naming the variable that chooses another port.
+    """
+    for name, port in (("EYE_DX_DAGSTER_PORT", settings.dagster_port), ("EYE_DX_MLFLOW_PORT", settings.mlflow_port)):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                raise BadSettings(f"port {port} is taken: stop what listens there, or choose another with {name}")
+
+
+def health(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:  # noqa: FBT002
+    """Look at queue, records and registry; exit code 1 when one does not answer or needs a person."""
+    settings = get_settings()
+    findings = [
+        _look("queue", lambda: _queue_state(settings)),
+        _look("records", lambda: _records_state(settings)),
+        _look("registry", lambda: _registry_state(settings)),
+    ]
+    if as_json:
+        show_json([{"part": part, "is_well": is_well, "state": state} for part, is_well, state in findings])
+    else:
+        show_table("Health", ("part", "", "state"), ((part, "ok" if is_well else "PROBLEM", state) for part, is_well, state in findings))
+    if not all(is_well for _, is_well, _ in findings):
+        raise typer.Exit(1)
+
+
+def _look(part: str, find_state: Callable[[], tuple[bool, str]]) -> tuple[str, bool, str]:
+    try:
+        is_well, state = find_state()
+    except EyeDxError as error:
+        return part, False, str(error)
+    return part, is_well, state
+
+
+def _queue_state(settings: Settings) -> tuple[bool, str]:
+    queue = wiring.open_queue(settings)
+    try:
+        waiting = sum(queue.depth(name) for name in settings.queue_names.screening_queues + settings.queue_names.review_queues)
+        dead = queue.depth(settings.queue_names.dead)
+    finally:
+        queue.close()
+    return dead == 0, f"{waiting} waiting, {dead} dead letters" + (" (see `eye-dx queue dead`)" if dead else "")
+
+
+def _records_state(settings: Settings) -> tuple[bool, str]:
+    records = wiring.open_records(settings)
+    try:
+        backlog = records.backlog()
+    finally:
+        records.close()
+    return backlog.stuck == 0, ", ".join(f"{count} {what}" for what, count in backlog.model_dump().items())
+
+
+def _registry_state(settings: Settings) -> tuple[bool, str]:
+    champion = wiring.open_registry(settings).find_by_alias(CHAMPION)
+    return champion is not None, f"champion is version {champion.version}" if champion else "no champion: nothing can be diagnosed"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the root command."""
+    app.command()(up)
+    app.command()(health)

@@ -1,0 +1,144 @@
+"""What is done to waiting cases: reading them and writing their reports, each stored with the message that announces it."""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from eye_dx_core.errors import EyeDxError, NotFound, ServiceUnavailable
+from eye_dx_core.queue.announcing import announce_diagnosis, announce_report
+from eye_dx_core.queue.topology import QueueNames
+from eye_dx_core.records.port import Records
+from eye_dx_core.reporting.port import ChatModel
+from eye_dx_core.reporting.rendering import render_html
+from eye_dx_core.reporting.writing import write_report
+from eye_dx_core.schema.case import Case
+from eye_dx_core.schema.diagnosis import AiDiagnosis
+from eye_dx_core.schema.report import DiagnosisReport
+
+if TYPE_CHECKING:  # torch is for those who read photographs; writing a report must not load it
+    from eye_dx_core.inference.photos import PhotoRoots
+    from eye_dx_core.inference.predictor import Predictor
+
+_log = logging.getLogger(__name__)
+Clock = Callable[[], datetime]
+
+
+def diagnose_waiting(
+    records: Records,
+    predictor: "Predictor",
+    photos: "PhotoRoots",
+    *,
+    names: QueueNames,
+    limit: int,
+    micro_batch: int,
+    lease_seconds: float,
+    now: Clock,
+) -> tuple[AiDiagnosis, ...]:
+    """Read waiting cases in micro-batches and store each diagnosis with its outbox row; return the new diagnoses.
+
+    A claim keeps two runs from reading one case; it lapses by itself when this process dies. A case that fails is
+    left to its lease and its attempt count while the others go on, and the failure is raised at the end.
+    """
+    done: list[AiDiagnosis] = []
+    failed: list[str] = []
+    while len(done) + len(failed) < limit:
+        cases = records.claim_undiagnosed(limit=min(micro_batch, limit - len(done) - len(failed)), lease_seconds=lease_seconds)
+        if not cases:
+            break
+        for case, diagnosis in _read_together_or_alone(cases, predictor, photos, now, failed):
+            if records.add_diagnosis(diagnosis, [announce_diagnosis(case, diagnosis, names=names, now=now())]):
+                done.append(diagnosis)
+        _log.info("%s cases read so far", len(done))
+    if failed:
+        raise EyeDxError(f"{len(failed)} of {len(failed) + len(done)} cases could not be read: {', '.join(failed)}")
+    return tuple(done)
+
+
+def _read_together_or_alone(
+    cases: Sequence[Case], predictor: "Predictor", photos: "PhotoRoots", now: Clock, failed: list[str]
+) -> Iterable[tuple[Case, AiDiagnosis]]:
+    """Read a batch; if that fails, case by case, so that one bad case never takes its batch along."""
+    from eye_dx_core.inference.diagnosing import diagnose_cases
+
+    try:
+        return list(zip(cases, diagnose_cases(cases, predictor, photos=photos, now=now()), strict=True))
+    except Exception as error:  # noqa: BLE001 - whatever it was, the other cases must still be read
+        # The class only: a library's own text may hold a path, and a path may hold a name.
+        _log.warning("reading %s cases together failed (%s); reading them one by one", len(cases), type(error).__name__)
+    read: list[tuple[Case, AiDiagnosis]] = []
+    for case in cases:
+        try:
+            read.append((case, diagnose_cases([case], predictor, photos=photos, now=now())[0]))
+        except Exception as error:  # noqa: BLE001 - counted, named and raised by the caller
+            _log.error("%s could not be read (%s)", case.case_id, type(error).__name__)
+            failed.append(case.case_id)
+    return read
+
+
+def report_waiting(
+    records: Records,
+    chat_model: ChatModel | None,
+    *,
+    names: QueueNames,
+    folder: Path,
+    timezone: ZoneInfo,
+    limit: int,
+    lease_seconds: float,
+    now: Clock,
+) -> tuple[DiagnosisReport, ...]:
+    """Write the reports of reviewed cases, one by one, each stored with its outbox row; return the new reports.
+
+    A case whose language model does not answer is given back for the next run, and the error is raised at the end.
+    """
+    done: list[DiagnosisReport] = []
+    unavailable: ServiceUnavailable | None = None
+    while len(done) < limit and unavailable is None:
+        claimed = records.claim_unreported(limit=1, lease_seconds=lease_seconds)
+        if not claimed:
+            break
+        case_id = claimed[0].case_id
+        try:
+            done.append(report_case(records, chat_model, case_id, names=names, folder=folder, timezone=timezone, now=now))
+        except ServiceUnavailable as error:
+            records.release_case(case_id)
+            unavailable = error
+    if unavailable is not None:
+        raise unavailable
+    return tuple(done)
+
+
+def report_case(
+    records: Records, chat_model: ChatModel | None, case_id: str, *, names: QueueNames, folder: Path, timezone: ZoneInfo, now: Clock
+) -> DiagnosisReport:
+    """Write and store the report of one reviewed case; a case that has one keeps it.
+
+    Raises:
+        NotFound: the case does not exist, or has no diagnosis or no review yet.
+    """
+    record = records.get_case_record(case_id)
+    if record.diagnosis is None or record.review is None:
+        missing = "AI diagnosis" if record.diagnosis is None else "doctor's review"
+        raise NotFound(f"{case_id} has no {missing} yet, so no report can be written")
+    report = record.report or write_report(record.case, record.diagnosis, record.review, chat_model=chat_model, now=now())
+    # The page first: if we die in between, the row is missing and the page is written again with the same content.
+    save_report_page(report, record.case, record.diagnosis, folder=folder, timezone=timezone)
+    records.add_report(report, [announce_report(record.case, record.diagnosis, report, names=names, now=now())])
+    return report
+
+
+def report_page(folder: Path, case_id: str) -> Path:
+    """Where the delivered page of a case lies."""
+    return folder / f"{case_id}.html"
+
+
+def save_report_page(report: DiagnosisReport, case: Case, diagnosis: AiDiagnosis, *, folder: Path, timezone: ZoneInfo) -> Path:
+    """Render the page that the patient gets; it is the only file that holds the patient's name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    page = report_page(folder, case.case_id)
+    draft = page.with_suffix(".draft")
+    draft.write_text(render_html(report, case, diagnosis, tz=timezone), encoding="utf-8")
+    draft.replace(page)
+    return page

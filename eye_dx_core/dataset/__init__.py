@@ -1,0 +1,1 @@
+"""From folders of photographs to arrays, with everything that was refused named."""

@@ -1,0 +1,183 @@
+"""From a file's bytes to the square the model sees; training and clinic take the same path."""
+
+import io
+import math
+import warnings
+from enum import StrEnum
+from pathlib import Path
+from struct import error as struct_error
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from pydantic import Field
+
+from eye_dx_core.errors import BadPhoto
+from eye_dx_core.schema.frozen import Frozen
+
+Rgb = NDArray[np.uint8]
+
+MAX_BYTES, MAX_PIXELS, MIN_SIDE = 64 * 2**20, 100_000_000, 64
+CROP_VERSION = "field-of-view/1"
+_PROBE = 256
+"""Side at which the field of view is looked for; a circle needs no more."""
+
+
+class PhotoFormat(StrEnum):
+    """Formats we read, told by content and never by suffix."""
+
+    JPEG = "JPEG"
+    PNG = "PNG"
+    TIFF = "TIFF"
+
+
+class FieldOfView(Frozen):
+    """The lit disc of a fundus photograph, in pixels."""
+
+    center_x: float
+    center_y: float
+    radius: float = Field(gt=0)
+
+
+def sniff_format(head: bytes) -> PhotoFormat | None:
+    """Tell the format from the first bytes of a file."""
+    if head.startswith(b"\xff\xd8\xff"):
+        return PhotoFormat.JPEG
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return PhotoFormat.PNG
+    return PhotoFormat.TIFF if head[:4] in (b"II*\x00", b"MM\x00*") else None
+
+
+def decode_photo(source: Path | bytes) -> Rgb:
+    """Decode a photograph to RGB, (height, width, 3), upright by its EXIF tag; of a multi-page TIFF the first page.
+
+    Raises:
+        BadPhoto: with the reason `missing`, `too_large`, `not_an_image`, `too_many_pixels`, `too_small`, `truncated` or
+            `unsupported_mode`. The text holds no path.
+    """
+    content = source if isinstance(source, bytes) else _read(source)
+    if len(content) > MAX_BYTES:
+        raise BadPhoto("too_large", f"larger than {MAX_BYTES // 2**20} MiB")
+    photo_format = sniff_format(content[:8])
+    if photo_format is None:
+        raise BadPhoto("not_an_image", "neither JPEG, PNG nor TIFF by its content")
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of odd metadata; only pixels matter here, and damage to them raises.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content), formats=[photo_format.value]) as picture:
+                _check_size(*picture.size)
+                return _to_rgb(ImageOps.exif_transpose(picture))
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError, OverflowError, struct_error) as error:
+        if isinstance(error, BadPhoto):
+            raise
+        raise BadPhoto("truncated", "damaged or cut off") from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError:
+        raise BadPhoto("missing", "the file cannot be opened") from None
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise BadPhoto("too_many_pixels", f"more than {MAX_PIXELS // 1_000_000} megapixels")
+    if min(width, height) < MIN_SIDE:
+        raise BadPhoto("too_small", f"smaller than {MIN_SIDE} pixels")
+
+
+def _to_rgb(picture: Image.Image) -> Rgb:
+    if picture.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
+        # 16-bit grey: scaled by its own range, because cameras use 10, 12 or 14 of the bits.
+        grey = np.asarray(picture, dtype=np.float32)
+        grey = (grey - grey.min()) / max(float(grey.max() - grey.min()), 1.0) * 255
+        return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+    if picture.mode not in ("RGB", "RGBA", "L", "LA", "P", "PA", "1", "CMYK", "YCbCr", "LAB", "HSV"):
+        raise BadPhoto("unsupported_mode", f"colour mode {picture.mode} is not supported")
+    return np.asarray(picture.convert("RGB"))
+
+
+def find_field_of_view(rgb: Rgb) -> FieldOfView:
+    """Fit a circle to the edge of the lit area, also when the picture cuts it off at top and bottom.
+
+    The widest lit row gives a first circle; the outermost lit pixels of every row then vote by least squares
+    (Kåsa's fit), twice, without those that lie far off.
+
+    Raises:
+        BadPhoto: `no_field_of_view`: black, or lit in another shape than a disc.
+    """
+    height, width = rgb.shape[:2]
+    scale = _PROBE / max(height, width)
+    small = np.asarray(Image.fromarray(rgb).resize((max(8, round(width * scale)), max(8, round(height * scale))), Image.Resampling.BOX))
+    bright = small.max(axis=2).astype(np.float32)
+    lit = bright > max(12.0, 0.18 * float(np.percentile(bright, 95)))
+    if lit.mean() < 0.15:
+        raise BadPhoto("no_field_of_view", "no lit fundus disc in the picture")
+    xs, ys = _edge_points(lit)
+    center_x, center_y, radius = _fit_circle(xs, ys, small.shape[1], small.shape[0])
+    covered = _covered_share(lit, center_x, center_y, radius)
+    if covered < 0.75:
+        raise BadPhoto("no_field_of_view", "what is lit has not the shape of a fundus disc")
+    return FieldOfView(center_x=center_x / scale, center_y=center_y / scale, radius=radius / scale)
+
+
+def _edge_points(lit: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Left and right end of the lit run of each row."""
+    rows = np.flatnonzero(lit.sum(axis=1) > 0.1 * lit.shape[1])
+    left = lit[rows].argmax(axis=1)
+    right = lit.shape[1] - lit[rows][:, ::-1].argmax(axis=1)
+    return np.concatenate([left, right]).astype(np.float64), np.concatenate([rows, rows]) + 0.5
+
+
+def _fit_circle(xs: NDArray[np.float64], ys: NDArray[np.float64], width: int, height: int) -> tuple[float, float, float]:
+    """Kåsa's algebraic circle fit, repeated on the points near the first circle; edges on the frame do not count."""
+    keep = (xs > 1) & (xs < width - 1)
+    if keep.sum() < 12:
+        # The disc fills the frame from side to side: nothing but the frame bounds it.
+        return width / 2, height / 2, math.hypot(width, height) / 2
+    xs, ys = xs[keep], ys[keep]
+    center_x, center_y, radius = width / 2, height / 2, 1.0
+    for _ in range(3):
+        solution = np.linalg.lstsq(np.column_stack([2 * xs, 2 * ys, np.ones_like(xs)]), xs**2 + ys**2, rcond=None)[0]
+        center_x, center_y = float(solution[0]), float(solution[1])
+        radius = math.sqrt(max(float(solution[2]) + center_x**2 + center_y**2, 1.0))
+        off = np.abs(np.hypot(xs - center_x, ys - center_y) - radius)
+        near = off <= max(1.5, float(np.percentile(off, 80)))
+        if near.sum() < 12:
+            break
+        xs, ys = xs[near], ys[near]
+    return center_x, center_y, radius
+
+
+def _covered_share(lit: NDArray[np.bool_], center_x: float, center_y: float, radius: float) -> float:
+    """How well lit area and circle agree inside the frame: intersection over union."""
+    y, x = np.mgrid[: lit.shape[0], : lit.shape[1]] + 0.5
+    disc = np.hypot(x - center_x, y - center_y) <= radius
+    return float((disc & lit).sum() / max(1, (disc | lit).sum()))
+
+
+def crop_to_field(rgb: Rgb, *, size: int) -> Rgb:
+    """Cut the field of view out, pad it with black to a square, resize with antialiasing; (size, size, 3).
+
+    Raises:
+        BadPhoto: `no_field_of_view`, from `find_field_of_view`.
+    """
+    field = find_field_of_view(rgb)
+    box = tuple(
+        round(one)
+        for one in (
+            field.center_x - field.radius,
+            field.center_y - field.radius,
+            field.center_x + field.radius,
+            field.center_y + field.radius,
+        )
+    )
+    square = Image.fromarray(rgb).crop(box).resize((size, size), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    axis = (np.arange(size) + 0.5) / size * 2 - 1
+    outside = axis[None, :] ** 2 + axis[:, None] ** 2 > 1
+    cropped = np.array(square)
+    cropped[outside] = 0
+    return cropped

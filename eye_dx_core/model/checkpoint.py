@@ -1,0 +1,125 @@
+"""A checkpoint folder: weights as safetensors and a card that says all that is needed to read photographs with them."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import AwareDatetime, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from eye_dx_core.errors import BadCheckpoint, BadSettings
+from eye_dx_core.model.adapter import AdapterConfig
+from eye_dx_core.model.preprocess import Preprocess
+from eye_dx_core.model.pretrained import file_sha256
+from eye_dx_core.model.trainable import Method
+from eye_dx_core.model.vit import FundusVit, TrunkConfig, build_model
+from eye_dx_core.schema.condition import LabelSet
+from eye_dx_core.schema.frozen import Frozen
+
+WEIGHTS_FILE, CARD_FILE = "model.safetensors", "card.json"
+
+
+class CheckpointCard(Frozen):
+    """What travels with the weights.
+
+    The answer to a photograph is `softmax((logits - log_prior) / temperature + log p)`, p being how common each label is
+    where the model is used (`Checkpoint.probabilities`).
+    """
+
+    format: Literal["eye-dx-checkpoint/1"] = "eye-dx-checkpoint/1"
+    model_name: str
+    trunk: TrunkConfig
+    adapters: AdapterConfig | None
+    label_set: LabelSet
+    preprocess: Preprocess
+    method: Method
+    trunk_sha256: str
+    data_fingerprint: str
+    splits_fingerprint: str
+    training: dict[str, str | int | float | bool | None]
+    training_counts: tuple[int, ...]
+    """Training photographs per label, in label-set order."""
+    temperature: float = Field(gt=0)
+    log_prior: tuple[float, ...]
+    """What the logits still contain of the training counts: zeros after balanced softmax, log shares after cross-entropy."""
+    uncertain_below: float = Field(ge=0, le=1)
+    """A confidence under this is answered with `uncertain`."""
+    metrics: dict[str, float]
+    created_at: AwareDatetime
+    library_versions: dict[str, str]
+    weights_sha256: str = ""
+    """Filled by `save_checkpoint`."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model in evaluation mode, its card, and the hash of its weights."""
+
+    model: FundusVit
+    card: CheckpointCard
+    sha256: str
+
+    def probabilities(self, logits: torch.Tensor, *, deployment_prior: tuple[float, ...] | None = None) -> torch.Tensor:
+        """Logits (photo, class) to calibrated probabilities; without a prior every label counts as equally common."""
+        return calibrated(logits, temperature=self.card.temperature, log_prior=self.card.log_prior, deployment_prior=deployment_prior)
+
+
+def calibrated(
+    logits: torch.Tensor, *, temperature: float, log_prior: tuple[float, ...], deployment_prior: tuple[float, ...] | None = None
+) -> torch.Tensor:
+    """The rule of `CheckpointCard`, on plain numbers."""
+    evidence = (logits - logits.new_tensor(log_prior)) / temperature
+    if deployment_prior is not None:
+        evidence = evidence + logits.new_tensor([math.log(share) for share in deployment_prior])
+    return evidence.softmax(dim=-1)
+
+
+def save_checkpoint(folder: Path, model: FundusVit, card: CheckpointCard) -> str:
+    """Write weights and card, each complete or not at all; return the hash of the weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    sha256 = _write(folder / WEIGHTS_FILE, save(weights))
+    _write(folder / CARD_FILE, card.model_copy(update={"weights_sha256": sha256}).model_dump_json(indent=2).encode())
+    return sha256
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Read a checkpoint folder into a model in evaluation mode.
+
+    Raises:
+        BadCheckpoint: a file is missing or damaged, weights and card do not belong together, or a key is missing or unknown.
+    """
+    card = _load_card(folder / CARD_FILE)
+    try:
+        weights = load_file(folder / WEIGHTS_FILE)
+        sha256 = file_sha256(folder / WEIGHTS_FILE)
+    except (OSError, SafetensorError) as error:
+        raise BadCheckpoint(f"{WEIGHTS_FILE} is missing or damaged ({type(error).__name__})") from None
+    if sha256 != card.weights_sha256:
+        raise BadCheckpoint(f"{WEIGHTS_FILE} is not the file that {CARD_FILE} was written for")
+    model = build_model(card.trunk, class_count=len(card.label_set.codes), adapters=card.adapters, image_size=card.preprocess.size)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise BadCheckpoint(f"weights do not fit the card: {error}") from None
+    return Checkpoint(model.eval(), card, sha256)
+
+
+def _load_card(path: Path) -> CheckpointCard:
+    try:
+        return CheckpointCard.model_validate(json.loads(path.read_bytes()))
+    except (OSError, ValueError, ValidationError, BadSettings) as error:
+        raise BadCheckpoint(f"{path.name} is missing or no checkpoint card ({type(error).__name__})") from None
+
+
+def _write(path: Path, content: bytes) -> str:
+    """Write beside the target and move it there, so that a killed process leaves the old file or the new one."""
+    beside = path.with_suffix(".part")
+    beside.write_bytes(content)
+    sha256 = file_sha256(beside)
+    beside.replace(path)
+    return sha256

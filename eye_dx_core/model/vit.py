@@ -1,0 +1,103 @@
+"""The model: a plain timm vision transformer as trunk, adapters in its blocks, a linear head."""
+
+from functools import partial
+from typing import cast
+
+import torch
+from pydantic import Field
+from timm.layers import resample_abs_pos_embed
+from timm.models.vision_transformer import Block, VisionTransformer
+from torch import nn
+
+from eye_dx_core.model.adapter import AdaptedBlock, AdapterConfig
+from eye_dx_core.model.preprocess import Preprocess, check_size
+from eye_dx_core.schema.frozen import Frozen
+
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class TrunkConfig(Frozen):
+    """Shape of a trunk, and the photographs it was pre-trained on. A smaller patch sees finer lesions and costs its square."""
+
+    name: str
+    image_size: int = Field(ge=16)
+    patch: int = Field(ge=1)
+    dim: int = Field(ge=1)
+    depth: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    mlp_ratio: float = 4.0
+    mean: tuple[float, float, float] = _IMAGENET_MEAN
+    std: tuple[float, float, float] = _IMAGENET_STD
+
+    def preprocess(self, image_size: int | None = None) -> Preprocess:
+        """What photographs must go through to fit the trunk."""
+        return Preprocess(size=image_size or self.image_size, patch=self.patch, mean=self.mean, std=self.std)
+
+
+TRUNKS: dict[str, TrunkConfig] = {
+    trunk.name: trunk
+    for trunk in (
+        TrunkConfig(name="small", image_size=224, patch=16, dim=192, depth=6, heads=6),
+        TrunkConfig(name="retfound_mae", image_size=224, patch=16, dim=1024, depth=24, heads=16),
+    )
+}
+
+
+class FundusVit(nn.Module):
+    """A classifier in three public steps: features, pool, head."""
+
+    def __init__(self, trunk: VisionTransformer, *, dim: int, class_count: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.head = nn.Linear(dim, class_count)
+        # RETFound's head: so small that the first steps do not shake the pretrained features.
+        nn.init.trunc_normal_(self.head.weight, std=2e-5)
+        nn.init.zeros_(self.head.bias)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Patches down and across."""
+        return cast("tuple[int, int]", self.trunk.patch_embed.grid_size)
+
+    def features(self, batch: torch.Tensor) -> torch.Tensor:
+        """A normalised batch (photo, rgb, size, size) to tokens (photo, 1 + patch, dim); the first is the class token."""
+        return self.trunk.forward_features(batch)
+
+    def pool(self, tokens: torch.Tensor) -> torch.Tensor:
+        """The mean of the patch tokens, normalised once: (photo, dim)."""
+        return self.trunk.forward_head(tokens, pre_logits=True)
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        """A normalised batch to logits (photo, class)."""
+        return self.head(self.pool(self.features(batch)))
+
+
+def build_model(trunk: TrunkConfig, *, class_count: int, adapters: AdapterConfig | None = None, image_size: int | None = None) -> FundusVit:
+    """A model with random weights; `load_trunk` or `load_checkpoint` fill them.
+
+    Raises:
+        BadSettings: the patches do not tile the image.
+    """
+    size = image_size or trunk.image_size
+    check_size(size, trunk.patch)
+    vit = VisionTransformer(
+        img_size=size,
+        patch_size=trunk.patch,
+        embed_dim=trunk.dim,
+        depth=trunk.depth,
+        num_heads=trunk.heads,
+        mlp_ratio=trunk.mlp_ratio,
+        num_classes=0,
+        global_pool="avg",
+        norm_layer=partial(nn.LayerNorm, eps=1e-6),
+        block_fn=Block if adapters is None else AdaptedBlock,
+    )
+    if adapters is not None:
+        for block in vit.blocks.children():
+            cast("AdaptedBlock", block).add_adapters(trunk.dim, adapters)
+    return FundusVit(vit, dim=trunk.dim, class_count=class_count)
+
+
+def resample_positions(positions: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    """Position embeddings (1, 1 + patch, dim) for another grid, bicubic without antialiasing as RETFound does it."""
+    return resample_abs_pos_embed(positions, list(grid), num_prefix_tokens=1, interpolation="bicubic", antialias=False)

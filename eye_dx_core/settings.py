@@ -1,0 +1,149 @@
+"""Every setting, read from the environment as `EYE_DX_*`; nothing else in the project reads the environment."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from eye_dx_core.errors import BadSettings
+from eye_dx_core.queue.topology import QueueNames
+
+
+class Settings(BaseSettings):
+    """What an installation may decide. The defaults need no broker, GPU, language model or PostgreSQL."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="EYE_DX_", env_file=".env", env_nested_delimiter="__", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    state_dir: Path = Field(default_factory=Path.cwd, description="Folder that holds data/, mlruns/ and dagster_home/.")
+    photos_dir: Path | None = Field(default=None, description="Training photographs in class folders; default data/photos.")
+    label_set: str = Field(default="eight", description="eight, twelve, thirteen or screen.")
+    pretrained: Path | None = Field(default=None, description="RETFound or other weights to fine-tune; default the shipped small trunk.")
+
+    queue_url: str | None = Field(default=None, repr=False, description="amqp://…, sqlite:///…, postgresql+psycopg://… or memory://")
+    queue_names: QueueNames = QueueNames()
+    records_url: str | None = Field(default=None, repr=False, description="sqlite:///…, postgresql+psycopg://… or memory://")
+    mlflow_tracking_uri: str | None = Field(default=None, repr=False)
+    model_name: str = "eye-dx-fundus"
+
+    photo_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
+        default=(), description="Folders that messages may name photographs in, separated by ':'; default data/."
+    )
+    photo_base: Path | None = Field(default=None, description="Folder against which relative photograph paths are resolved; default data/.")
+
+    lease_seconds: float = Field(default=120, gt=0, description="How long a claimed message or case belongs to one worker.")
+    delivery_limit: int = Field(default=5, ge=1, description="Deliveries before a message becomes a dead letter.")
+    drain_limit: int = Field(default=500, ge=1, description="Cases that one run takes at most.")
+    micro_batch: int = Field(default=8, ge=1, description="Cases that are read and stored together.")
+
+    llm_base_url: str | None = Field(default=None, description="OpenAI-compatible endpoint; without it the template writes.")
+    llm_api_key: SecretStr | None = None
+    llm_model: str | None = None
+
+    timezone: str = Field(default="Asia/Shanghai", description="Local time of reports and of the daily partition.")
+    dagster_port: int = 3000
+    mlflow_port: int = 5000
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_roots(cls, values: dict[str, object]) -> dict[str, object]:
+        roots = values.get("photo_roots")
+        return values | {"photo_roots": tuple(Path(root) for root in roots.split(os.pathsep) if root)} if isinstance(roots, str) else values
+
+    @model_validator(mode="after")
+    def _llm_is_whole(self) -> "Settings":
+        given = [value is not None for value in (self.llm_base_url, self.llm_api_key, self.llm_model)]
+        if any(given) and not all(given):
+            raise ValueError("EYE_DX_LLM_BASE_URL, EYE_DX_LLM_API_KEY and EYE_DX_LLM_MODEL belong together")
+        return self
+
+    @property
+    def state(self) -> Path:
+        """The state folder as an absolute path."""
+        return self.state_dir.resolve()
+
+    @property
+    def data(self) -> Path:
+        """Folder of photographs, databases and reports."""
+        return self.state / "data"
+
+    @property
+    def training_photos(self) -> Path:
+        """Folder of the training photographs."""
+        return (self.photos_dir or self.data / "photos").resolve()
+
+    @property
+    def prepared(self) -> Path:
+        """Folder of what is derived from the training photographs: manifest, figures, splits, cache, checkpoints."""
+        return self.data / "prepared"
+
+    @property
+    def report_folder(self) -> Path:
+        """Folder of the delivered reports, one HTML page each."""
+        return self.data / "reports"
+
+    @property
+    def queue_address(self) -> str:
+        """URL of the queue."""
+        return self.queue_url or f"sqlite:///{self.data / 'queue.db'}"
+
+    @property
+    def records_address(self) -> str:
+        """URL of the records."""
+        return self.records_url or f"sqlite:///{self.data / 'records.db'}"
+
+    @property
+    def mlflow_address(self) -> str:
+        """URL of the MLflow store."""
+        return self.mlflow_tracking_uri or f"sqlite:///{self.state / 'mlruns' / 'mlflow.db'}"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        """Folder of MLflow artifacts."""
+        return self.state / "mlruns" / "artifacts"
+
+    @property
+    def dagster_home(self) -> Path:
+        """Folder of Dagster's instance."""
+        return self.state / "dagster_home"
+
+    @property
+    def allowed_photo_roots(self) -> tuple[Path, ...]:
+        """Folders that messages may name photographs in."""
+        return self.photo_roots or (self.data,)
+
+
+# What MLflow and Dagster read from the environment themselves, in this process and in those it starts.
+_THIRD_PARTY_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "DO_NOT_TRACK": "1",
+}
+
+
+def get_settings() -> Settings:
+    """The settings of this process; also makes sure that MLflow here loads no pickles and reports to nobody.
+
+    Raises:
+        BadSettings: naming the variables that are wrong, never their values.
+    """
+    os.environ.update(_THIRD_PARTY_ENVIRONMENT)  # noqa: TID251
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'EYE_DX_' + '__'.join(map(str, one['loc'])).upper() if one['loc'] else 'settings'}: {one['msg']}" for one in error.errors()
+        )
+        raise BadSettings(wrong) from None
+
+
+def child_environment(settings: Settings) -> dict[str, str]:
+    """The environment for processes we start: the same state folder, Dagster's home, and third parties held short."""
+    ours = {"EYE_DX_STATE_DIR": str(settings.state), "DAGSTER_HOME": str(settings.dagster_home)}
+    return dict(os.environ) | _THIRD_PARTY_ENVIRONMENT | ours  # noqa: TID251

@@ -1,0 +1,126 @@
+"""The only place that names an adapter: each is picked by the scheme of its URL."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eye_dx_core.errors import BadSettings, NotFound
+from eye_dx_core.queue.port import Queue
+from eye_dx_core.records.port import Records
+from eye_dx_core.registry.port import CHAMPION, ModelRegistry, ModelVersion
+from eye_dx_core.reporting.port import ChatModel
+from eye_dx_core.settings import Settings
+
+if TYPE_CHECKING:
+    from eye_dx_core.inference.photos import PhotoRoots
+    from eye_dx_core.inference.predictor import Predictor
+
+
+def open_queue(settings: Settings) -> Queue:
+    """Open the queue that `EYE_DX_QUEUE_URL` names.
+
+    Raises:
+        BadSettings: no adapter knows the URL's scheme.
+        ServiceUnavailable: the broker does not answer.
+    """
+    url = settings.queue_address
+    scheme = _scheme_of(url)
+    if scheme == "memory":
+        from eye_dx_core.queue.memory import MemoryQueue
+
+        return MemoryQueue(names=settings.queue_names, delivery_limit=settings.delivery_limit)
+    if scheme in ("amqp", "amqps"):
+        from eye_dx_core.queue.rabbitmq import RabbitQueue
+
+        return RabbitQueue(url, names=settings.queue_names, delivery_limit=settings.delivery_limit)
+    if scheme in ("sqlite", "postgresql"):
+        from eye_dx_core.queue.sql import SqlQueue
+
+        _make_folder_of(url)
+        return SqlQueue(url, names=settings.queue_names, lease_seconds=settings.lease_seconds, delivery_limit=settings.delivery_limit)
+    raise BadSettings("EYE_DX_QUEUE_URL must begin with amqp://, amqps://, sqlite:///, postgresql+psycopg:// or memory://")
+
+
+def open_records(settings: Settings) -> Records:
+    """Open the records that `EYE_DX_RECORDS_URL` names, with their schema up to date.
+
+    Raises:
+        BadSettings: no adapter knows the URL's scheme.
+        ServiceUnavailable: the database does not answer.
+    """
+    url = settings.records_address
+    scheme = _scheme_of(url)
+    if scheme == "memory":
+        from eye_dx_core.records.memory import MemoryRecords
+
+        return MemoryRecords()
+    if scheme in ("sqlite", "postgresql"):
+        from eye_dx_core.records.sql import SqlRecords
+
+        _make_folder_of(url)
+        return SqlRecords(url)
+    raise BadSettings("EYE_DX_RECORDS_URL must begin with sqlite:///, postgresql+psycopg:// or memory://")
+
+
+def open_registry(settings: Settings) -> ModelRegistry:
+    """Open the MLflow model registry."""
+    from eye_dx_core.registry.mlflow import MlflowRegistry
+
+    settings.mlflow_artifacts.mkdir(parents=True, exist_ok=True)
+    return MlflowRegistry(settings.mlflow_address, model_name=settings.model_name, artifact_folder=settings.mlflow_artifacts)
+
+
+def find_chat_model(settings: Settings) -> ChatModel | None:
+    """The configured language model, or None: then the template writes."""
+    if settings.llm_base_url is None or settings.llm_api_key is None or settings.llm_model is None:
+        return None
+    from eye_dx_core.reporting.openai import OpenAiChatModel
+
+    return OpenAiChatModel(base_url=settings.llm_base_url, api_key=settings.llm_api_key.get_secret_value(), model=settings.llm_model)
+
+
+def get_champion(registry: ModelRegistry) -> ModelVersion:
+    """The trusted model version.
+
+    Raises:
+        NotFound: no version carries the alias `champion`; the text says how one comes to carry it.
+    """
+    champion = registry.find_by_alias(CHAMPION)
+    if champion is None:
+        raise NotFound("no champion: train a candidate, then promote it (`eye-dx registry promote VERSION --reason …`)")
+    return champion
+
+
+def load_predictor(registry: ModelRegistry, version: ModelVersion) -> "Predictor":
+    """A predictor with the weights of one version; the weights' hash has been checked."""
+    from eye_dx_core.inference.predictor import Predictor
+    from eye_dx_core.model.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(registry.download(version.version))
+    return Predictor(checkpoint, model_name=version.model_name, model_version=version.version)
+
+
+def photo_roots(settings: Settings) -> "PhotoRoots":
+    """Where photographs that messages name may lie."""
+    from eye_dx_core.inference.photos import PhotoRoots
+
+    return PhotoRoots(settings.allowed_photo_roots, base=settings.photo_base or settings.data)
+
+
+def trunk_weights(settings: Settings) -> Path | None:
+    """Pretrained weights to fine-tune; None means the shipped small trunk.
+
+    Raises:
+        BadSettings: `EYE_DX_PRETRAINED` names no file.
+    """
+    if settings.pretrained is not None and not settings.pretrained.is_file():
+        raise BadSettings("EYE_DX_PRETRAINED names no file: place the RETFound weights there or unset it")
+    return settings.pretrained
+
+
+def _scheme_of(url: str) -> str:
+    return url.split("://", 1)[0].split("+", 1)[0]
+
+
+def _make_folder_of(url: str) -> None:
+    if url.startswith("sqlite:///"):
+        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)

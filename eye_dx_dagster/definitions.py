@@ -1,0 +1,55 @@
+"""Read this first: everything Dagster knows of Eye Dx, by concern."""
+
+import dagster as dg
+
+from eye_dx_dagster.defs.dataset import assets as dataset
+from eye_dx_dagster.defs.diagnosis import jobs as diagnosis
+from eye_dx_dagster.defs.diagnosis import sensors as diagnosis_sensors
+from eye_dx_dagster.defs.registry import jobs as registry
+from eye_dx_dagster.defs.reports import assets as reports
+from eye_dx_dagster.defs.reports import jobs as report_jobs
+from eye_dx_dagster.defs.reports import sensors as report_sensors
+from eye_dx_dagster.defs.training import assets as training
+from eye_dx_dagster.defs.training import checks as training_checks
+from eye_dx_dagster.resources import RESOURCES
+
+TRAINING_ASSETS = [
+    dataset.dataset_manifest,
+    dataset.imbalance_report,
+    dataset.dataset_splits,
+    training.fine_tuned_checkpoint,
+    training.checkpoint_evaluation,
+    training.model_candidate,
+]
+
+# One process: each asset reads what the last one wrote, and a process per step would cost two seconds each.
+training_job = dg.define_asset_job(
+    "training_job",
+    selection=TRAINING_ASSETS,
+    executor_def=dg.in_process_executor,
+    description="From folders of photographs to a candidate in the registry. Promotion is a job of its own.",
+    tags={"domain": "training"},
+)
+
+defs = dg.Definitions(
+    assets=[*TRAINING_ASSETS, reports.daily_diagnosis_report],
+    asset_checks=[dataset.no_patient_spans_splits, *training_checks.CHECKS],
+    jobs=[
+        training_job,
+        registry.promotion_job,
+        registry.rollback_job,
+        diagnosis.diagnosis_job,
+        diagnosis.delivery_job,
+        report_jobs.report_job,
+        reports.daily_report_job,
+    ],
+    sensors=[
+        diagnosis_sensors.screening_sensor,
+        diagnosis_sensors.outbox_sensor,
+        report_sensors.review_sensor,
+        # Without it the eager condition of the imbalance report would never be looked at.
+        dg.AutomationConditionSensorDefinition("automation_sensor", target=dg.AssetSelection.groups("dataset")),
+    ],
+    schedules=[reports.daily_report_schedule],
+    resources=RESOURCES,
+)

@@ -1,0 +1,1 @@
+"""Definitions by concern; definitions.py collects them."""

@@ -1,0 +1,1 @@
+"""The photo dataset: manifest, imbalance report, splits."""

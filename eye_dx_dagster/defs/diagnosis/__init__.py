@@ -1,0 +1,1 @@
+"""From a waiting message to an AI result."""

@@ -1,0 +1,58 @@
+"""Sensors look, runs drain: a sensor reads a depth, takes nothing and acknowledges nothing."""
+
+from collections.abc import Callable
+
+import dagster as dg
+
+from eye_dx_core.errors import ServiceUnavailable
+from eye_dx_core.queue.port import Queue
+from eye_dx_core.records.port import Records
+from eye_dx_core.settings import Settings
+from eye_dx_dagster.defs.diagnosis.jobs import delivery_job, diagnosis_job
+
+# The daemon's loop wakes every 5 s; a shorter interval would change nothing.
+INTERVAL_SECONDS = 5
+ACTIVE = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+def request_run_when(
+    context: dg.SensorEvaluationContext, job: dg.JobDefinition, count_waiting: Callable[[], dict[str, int]]
+) -> dg.RunRequest | dg.SkipReason:
+    """Ask for one run of the job when something waits and no run of it is active; a dead broker is a skip that says so."""
+    if context.instance.get_runs(dg.RunsFilter(job_name=job.name, statuses=ACTIVE), limit=1):
+        return dg.SkipReason(f"a run of {job.name} is active and will take what waits")
+    try:
+        waiting = {name: count for name, count in count_waiting().items() if count}
+    except ServiceUnavailable as error:
+        return dg.SkipReason(f"cannot look: {error}")
+    if not waiting:
+        return dg.SkipReason("nothing waits")
+    return dg.RunRequest(tags={f"eye_dx/waiting/{name}": str(count) for name, count in waiting.items()})
+
+
+@dg.sensor(job=diagnosis_job, minimum_interval_seconds=INTERVAL_SECONDS, default_status=dg.DefaultSensorStatus.RUNNING)
+def screening_sensor(
+    context: dg.SensorEvaluationContext,
+    settings: dg.ResourceParam[Settings],
+    queue: dg.ResourceParam[Queue],
+    records: dg.ResourceParam[Records],
+) -> dg.RunRequest | dg.SkipReason:
+    """Start a diagnosis run when screenings wait on a queue, or stored cases wait for the model."""
+
+    def waiting() -> dict[str, int]:
+        depths = {name: queue.depth(name) for name in settings.queue_names.screening_queues}
+        return depths | {"undiagnosed": records.backlog().undiagnosed}
+
+    return request_run_when(context, diagnosis_job, waiting)
+
+
+@dg.sensor(job=delivery_job, minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
+def outbox_sensor(context: dg.SensorEvaluationContext, records: dg.ResourceParam[Records]) -> dg.RunRequest | dg.SkipReason:
+    """Start a delivery run when results are stored but not yet confirmed by the broker."""
+    return request_run_when(context, delivery_job, lambda: {"unsent": records.backlog().unsent})

@@ -1,0 +1,1 @@
+"""Candidate, champion, promotion and rollback."""

@@ -1,0 +1,1 @@
+"""From a review to a delivered report, and the day in numbers."""

@@ -1,0 +1,52 @@
+"""The report job: take in doctors' reviews, write the reports, send them."""
+
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+
+from eye_dx_core.queue.port import Queue
+from eye_dx_core.records.port import Records
+from eye_dx_core.settings import Settings
+from eye_dx_dagster.defs.diagnosis.jobs import RETRY, deliver, utc_now
+from eye_dx_dagster.resources import as_dagster_failures
+
+
+@dg.op(retry_policy=RETRY, tags={"domain": "report"}, out=dg.Out(dg.Nothing))
+def drain_reviews(
+    context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings], queue: dg.ResourceParam[Queue], records: dg.ResourceParam[Records]
+) -> None:
+    """Store waiting reviews with what the AI had said, and settle their messages."""
+    from eye_dx_core.queue.draining import drain_reviews as drain
+
+    with as_dagster_failures():
+        result = drain(queue, records, names=settings.queue_names, limit=settings.drain_limit, now=utc_now)
+    context.add_output_metadata({"new": result.new, "repeated": result.repeated, "rejected": result.rejected})
+
+
+@dg.op(ins={"reviewed": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing), pool="llm", retry_policy=RETRY, tags={"domain": "report"})
+def write_reports(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings], records: dg.ResourceParam[Records]) -> None:
+    """Write the report of every reviewed case; after the last retry the template writes instead of the language model."""
+    from eye_dx_core import casework, wiring
+
+    is_last_try = context.retry_number >= RETRY.max_retries
+    if is_last_try:
+        context.log.warning("the language model did not answer in %s tries; the template writes", RETRY.max_retries)
+    with as_dagster_failures():
+        reports = casework.report_waiting(
+            records,
+            None if is_last_try else wiring.find_chat_model(settings),
+            names=settings.queue_names,
+            folder=settings.report_folder,
+            timezone=ZoneInfo(settings.timezone),
+            limit=settings.drain_limit,
+            lease_seconds=settings.lease_seconds,
+            now=utc_now,
+        )
+    fallbacks = [report.fallback_reason for report in reports if report.fallback_reason]
+    context.add_output_metadata({"written": len(reports), "by_template_instead": len(fallbacks)})
+
+
+@dg.job(executor_def=dg.in_process_executor, tags={"domain": "report"})
+def report_job() -> None:
+    """From doctors' reviews to delivered reports: drain, write, deliver. Safe to kill and to start again at any point."""
+    deliver(write_reports(drain_reviews()))

@@ -1,0 +1,1 @@
+"""The fine-tuned checkpoint and its evaluation."""

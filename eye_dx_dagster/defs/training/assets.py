@@ -1,0 +1,144 @@
+"""The model as assets: the fine-tuned checkpoint, how it does on photographs it has never seen, and its place in the registry."""
+
+import json
+import shutil
+
+import dagster as dg
+from pydantic import Field
+
+from eye_dx_core.registry.port import ModelRegistry
+from eye_dx_core.settings import Settings
+from eye_dx_dagster.defs.dataset.assets import dataset_splits, inline_png
+from eye_dx_dagster.defs.training.stored import checkpoint_folder, load_metrics
+from eye_dx_dagster.resources import as_dagster_failures
+
+GROUP, OWNERS = "training", ["team:ml-engineering"]
+
+
+class FineTuning(dg.Config):
+    """The knobs of the fine-tuning; the defaults suit the shipped small trunk on two cores."""
+
+    method: str = Field(default="adapters", description="adapters (two per block), probe (head only) or full.")
+    epochs: int = Field(default=12, description="More epochs cost time and, past the early stop, bring nothing.")
+    batch_size: int = Field(default=16, description="Photographs per step.")
+    learning_rate: float = Field(default=1e-3, description="Peak of the warm-up and cosine schedule.")
+    seed: int = Field(default=0, description="Two runs with one seed on one machine give the same model.")
+
+
+@dg.asset(group_name=GROUP, owners=OWNERS, kinds={"pytorch", "mlflow"}, tags={"domain": "training"}, deps=[dataset_splits], pool="gpu")
+def fine_tuned_checkpoint(
+    context: dg.AssetExecutionContext, config: FineTuning, settings: dg.ResourceParam[Settings]
+) -> dg.MaterializeResult:
+    """Weights and card of the model, fine-tuned with adapters after attention and after the MLP of each block.
+
+    Epochs appear in the log and as MLflow metrics while it runs.
+    """
+    from eye_dx_core.dataset.manifest import load_manifest
+    from eye_dx_core.dataset.splitting import load_splits
+    from eye_dx_core.model.checkpoint import load_checkpoint
+    from eye_dx_core.registry.tracking import start_training_run
+    from eye_dx_core.training.config import TrainingConfig
+    from eye_dx_core.training.fine_tuning import train_checkpoint
+
+    from eye_dx_core import wiring
+
+    manifest, splits = load_manifest(settings.prepared / "manifest.json"), load_splits(settings.prepared / "splits.json")
+    folder = checkpoint_folder(settings)
+    shutil.rmtree(folder, ignore_errors=True)
+    dagster_url = f"http://127.0.0.1:{settings.dagster_port}/runs/{context.run_id}"
+    with (
+        as_dagster_failures(),
+        start_training_run(
+            settings.mlflow_address,
+            settings.model_name,
+            params=config.model_dump() | {"label_set": settings.label_set},
+            tags={
+                "dagster.run_id": context.run_id,
+                "dagster.asset_key": context.asset_key.to_user_string(),
+                "dagster.run_url": dagster_url,
+            },
+            dataset=("training-photographs", manifest.fingerprint),
+            artifact_folder=settings.mlflow_artifacts,
+        ) as run,
+    ):
+        for epoch in train_checkpoint(
+            folder=folder,
+            photo_folder=settings.training_photos,
+            manifest=manifest,
+            splits=splits,
+            config=TrainingConfig(**config.model_dump()),
+            trunk=wiring.trunk_weights(settings),
+            cache_folder=settings.prepared / "cache",
+        ):
+            run.log_epoch(epoch.epoch, epoch.as_metrics())
+            context.log.info("%s", epoch)
+        (folder / "mlflow_run.json").write_text(json.dumps({"run_id": run.run_id}), encoding="utf-8")
+    checkpoint = load_checkpoint(folder)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(checkpoint.sha256),
+        metadata={
+            "weights_sha256": checkpoint.sha256,
+            "trunk_sha256": checkpoint.card.trunk_sha256,
+            "data_fingerprint": checkpoint.card.data_fingerprint,
+            "labels": dg.MetadataValue.json(list(checkpoint.card.label_set.codes)),
+            "mlflow_run_id": run.run_id,
+            "mlflow_run": dg.MetadataValue.url(f"http://127.0.0.1:{settings.mlflow_port}/{run.url_path}"),
+            "folder": dg.MetadataValue.path(folder),
+        },
+    )
+
+
+@dg.asset(group_name=GROUP, owners=OWNERS, kinds={"pytorch"}, tags={"domain": "training"}, deps=[fine_tuned_checkpoint])
+def checkpoint_evaluation(settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    """How the checkpoint reads the locked test split, which nothing before has looked at."""
+    from eye_dx_core.dataset.cache import load_squares
+    from eye_dx_core.dataset.manifest import load_manifest
+    from eye_dx_core.dataset.splitting import Split, load_splits
+    from eye_dx_core.model.checkpoint import load_checkpoint
+    from eye_dx_core.training.evaluation import confusion_figure, evaluate_checkpoint
+
+    with as_dagster_failures():
+        checkpoint = load_checkpoint(checkpoint_folder(settings))
+        manifest, splits = load_manifest(settings.prepared / "manifest.json"), load_splits(settings.prepared / "splits.json")
+        rows = [row for row in manifest.rows if splits.assignment[row.photo_id] is Split.TEST]
+        squares = load_squares(
+            settings.training_photos, rows, size=checkpoint.card.preprocess.size, cache_folder=settings.prepared / "cache"
+        )
+        evaluation = evaluate_checkpoint(checkpoint, squares, [row.label for row in rows])
+    figure = confusion_figure(evaluation)
+    (settings.prepared / "evaluation.json").write_text(json.dumps(evaluation.as_metrics(), indent=2), encoding="utf-8")
+    (settings.prepared / "confusion.png").write_bytes(figure)
+    return dg.MaterializeResult(
+        metadata={
+            **evaluation.as_metrics(),
+            "dagster/row_count": len(rows),
+            "confusion": inline_png(figure),
+            "file": dg.MetadataValue.path(settings.prepared / "evaluation.json"),
+        }
+    )
+
+
+@dg.asset(group_name="registry", owners=OWNERS, kinds={"mlflow"}, tags={"domain": "registry"}, deps=[checkpoint_evaluation])
+def model_candidate(
+    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], registry: dg.ResourceParam[ModelRegistry]
+) -> dg.MaterializeResult:
+    """The evaluated checkpoint as a new registry version with the alias `candidate`. A person makes it champion."""
+    folder = checkpoint_folder(settings)
+    mlflow_run = json.loads((folder / "mlflow_run.json").read_text(encoding="utf-8"))["run_id"]
+    photos = "phantoms" if (settings.training_photos / "phantoms.json").exists() else "photographs"
+    with as_dagster_failures():
+        version = registry.add_candidate(
+            folder,
+            metrics=load_metrics(settings),
+            tags={"dagster.run_id": context.run_id, "training.mlflow_run_id": mlflow_run, "trained_on": photos},
+        )
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(f"{version.model_name}/{version.version}"),
+        metadata={
+            "model_version": version.version,
+            "model_uri": f"models:/{version.model_name}/{version.version}",
+            "registry": dg.MetadataValue.url(
+                f"http://127.0.0.1:{settings.mlflow_port}/#/models/{version.model_name}/versions/{version.version}"
+            ),
+        },
+    )
