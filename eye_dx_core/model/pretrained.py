@@ -38,7 +38,8 @@ def load_trunk(model: FundusVit, path: Path) -> TrunkSource:
     is_mae = any(key.startswith(_MAE_ONLY) for key in weights)
     weights = {key: value for key, value in weights.items() if not key.startswith((*_MAE_ONLY, *_REPLACED))}
     _check_keys(model, weights)
-    if "pos_embed" in weights and weights["pos_embed"].shape != model.trunk.pos_embed.shape:
+    # The class token and a square grid; another grid is another input size.
+    if weights["pos_embed"].shape[1] != 1 + model.grid[0] * model.grid[1]:
         weights["pos_embed"] = resample_positions(weights["pos_embed"].float(), model.grid)
     _check_shapes(model, weights)
     model.trunk.load_state_dict({key: value.float() for key, value in weights.items()}, strict=False)

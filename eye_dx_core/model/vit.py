@@ -5,7 +5,7 @@ from typing import cast
 
 import torch
 from pydantic import Field
-from timm.layers import resample_abs_pos_embed
+from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import nn
 
