@@ -5,11 +5,10 @@ import math
 import warnings
 from enum import StrEnum
 from pathlib import Path
-from struct import error as struct_error
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from pydantic import Field
 
 from eye_dx_core.errors import BadPhoto
@@ -55,7 +54,12 @@ def decode_photo(source: Path | bytes) -> Rgb:
         BadPhoto: with the reason `missing`, `too_large`, `not_an_image`, `too_many_pixels`, `too_small`, `truncated` or
             `unsupported_mode`. The text holds no path.
     """
-    content = source if isinstance(source, bytes) else _read(source)
+    return decode_with_format(source)[1]
+
+
+def decode_with_format(source: Path | bytes) -> tuple[PhotoFormat, Rgb]:
+    """As `decode_photo`, with the format that the content showed."""
+    content = source if isinstance(source, bytes) else read_photo_file(source)
     if len(content) > MAX_BYTES:
         raise BadPhoto("too_large", f"larger than {MAX_BYTES // 2**20} MiB")
     photo_format = sniff_format(content[:8])
@@ -67,14 +71,19 @@ def decode_photo(source: Path | bytes) -> Rgb:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content), formats=[photo_format.value]) as picture:
                 _check_size(*picture.size)
-                return _to_rgb(ImageOps.exif_transpose(picture))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError, OverflowError, struct_error) as error:
-        if isinstance(error, BadPhoto):
-            raise
+                return photo_format, _to_rgb(ImageOps.exif_transpose(picture))
+    except BadPhoto:
+        raise
+    except Exception:  # noqa: BLE001 - Pillow's decoders raise whatever a hostile file leads them to
         raise BadPhoto("truncated", "damaged or cut off") from None
 
 
-def _read(path: Path) -> bytes:
+def read_photo_file(path: Path) -> bytes:
+    """Bytes of a photograph, at most one more than the limit.
+
+    Raises:
+        BadPhoto: `missing`.
+    """
     try:
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
@@ -175,7 +184,9 @@ def crop_to_field(rgb: Rgb, *, size: int) -> Rgb:
             field.center_y + field.radius,
         )
     )
-    square = Image.fromarray(rgb).crop(box).resize((size, size), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    square = (
+        Image.fromarray(rgb).crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    )
     axis = (np.arange(size) + 0.5) / size * 2 - 1
     outside = axis[None, :] ** 2 + axis[:, None] ** 2 > 1
     cropped = np.array(square)

@@ -1,0 +1,196 @@
+"""One row per training photograph, and every file that was refused with its reason."""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from pydantic import Field
+
+from eye_dx_core.dataset.photo import PhotoFormat, decode_with_format, find_field_of_view, read_photo_file
+from eye_dx_core.errors import BadDataset, BadPhoto
+from eye_dx_core.schema.case import Laterality, find_eye_in_name
+from eye_dx_core.schema.condition import LABELS, LabelSet, find_code_of_folder
+from eye_dx_core.schema.frozen import Frozen
+
+Progress = Callable[[int, int], None]
+
+# Notes that lie beside photographs; everything else that cannot be read as a photograph is refused by name.
+_SIDE_FILES = {".json", ".csv", ".txt", ".md", ".xlsx", ".ini", ".db"}
+_VISIT_WORDS = re.compile(r"^(\d{8}|\d{6}|v\d+|visit\d+|copy|of|\d{1,2})$", re.IGNORECASE)
+_EYE_WORD = re.compile(r"^(od|os|r|l|re|le|right|left|右|左|右眼|左眼)$", re.IGNORECASE)
+
+
+class ManifestRow(Frozen):
+    """One photograph. `path` is relative to the dataset folder and may hold a name, so it stays out of reprs."""
+
+    photo_id: str
+    path: str = Field(repr=False)
+    folder_code: str
+    label: str
+    dr_grade: int | None
+    source: str
+    patient_key: str
+    eye: Laterality | None
+    width: int
+    height: int
+    format: PhotoFormat
+    file_sha256: str
+    pixel_sha256: str
+    duplicate_of: str | None = None
+
+
+class RefusedPhoto(Frozen):
+    """A file that is not trained on, and why."""
+
+    path: str = Field(repr=False)
+    reason: str
+    text: str
+
+
+class Manifest(Frozen):
+    """The training photographs under one label set. `counts` has every label of the set, also those without a photograph."""
+
+    label_set: LabelSet
+    rows: tuple[ManifestRow, ...]
+    refused: tuple[RefusedPhoto, ...]
+    counts: dict[str, int]
+    grade_zero_as_normal: int
+    """Photographs from a grade-0 folder that were counted as normal: no retinopathy is not diabetic retinopathy."""
+    side_files: int
+    fingerprint: str
+    """Hash over pixels and labels of all rows: equal photographs under equal labels, wherever they lie."""
+
+
+def scan_photos(folder: Path, *, label_set: LabelSet, progress: Progress | None = None) -> Manifest:
+    """Read every file below the class folders; nothing is skipped in silence.
+
+    The nearest folder above a file whose name is a class decides its label; the other folders on the way are its source.
+
+    Raises:
+        BadDataset: the folder is missing or holds no usable photograph; the text says what to do.
+    """
+    if not folder.is_dir():
+        raise BadDataset("the dataset folder does not exist: sort photographs into class folders there, or run `eye-dx phantoms FOLDER`")
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path.relative_to(folder)))
+    files = [path for path in found if path.suffix.lower() not in _SIDE_FILES]
+    read: list[ManifestRow | RefusedPhoto] = []
+    with ThreadPoolExecutor(2) as pool:  # decoding releases the interpreter lock
+        for done, one in enumerate(pool.map(partial(_scan_file, folder, label_set), files), start=1):
+            read.append(one)
+            if progress is not None:
+                progress(done, len(files))
+    refused = [one for one in read if isinstance(one, RefusedPhoto)]
+    rows, conflicts = _resolve_duplicates([one for one in read if isinstance(one, ManifestRow)])
+    if not rows:
+        raise BadDataset(f"no usable photograph in class folders such as {', '.join(label_set.codes)}: {len(refused)} files were refused")
+    return Manifest(
+        label_set=label_set,
+        rows=tuple(rows),
+        refused=(*refused, *conflicts),
+        counts={code: sum(row.label == code for row in rows) for code in label_set.codes},
+        grade_zero_as_normal=sum(row.dr_grade == 0 and LABELS[row.label].is_normal for row in rows),
+        side_files=len(found) - len(files),
+        fingerprint=_fingerprint(rows),
+    )
+
+
+def save_manifest(manifest: Manifest, path: Path) -> Path:
+    """Write the manifest as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+    return path
+
+
+def load_manifest(path: Path) -> Manifest:
+    """Read a manifest.
+
+    Raises:
+        BadDataset: it was not written yet.
+    """
+    if not path.exists():
+        raise BadDataset("there is no manifest yet: materialise dataset_manifest first")
+    return Manifest.model_validate_json(path.read_bytes())
+
+
+def _is_hidden(relative: Path) -> bool:
+    return any(part.startswith(".") for part in relative.parts)
+
+
+def _scan_file(folder: Path, label_set: LabelSet, path: Path) -> ManifestRow | RefusedPhoto:
+    relative = path.relative_to(folder).as_posix()
+    code, source = _code_and_source(PurePosixPath(relative))
+    if code is None:
+        return RefusedPhoto(path=relative, reason="no_class_folder", text="lies under no class folder")
+    label = label_set.folder_to_label.get(code, code)
+    if label not in label_set.codes:
+        return RefusedPhoto(path=relative, reason="label_not_in_set", text=f"label {code} is not in the label set {label_set.name}")
+    try:
+        content = read_photo_file(path)
+        photo_format, rgb = decode_with_format(content)
+        find_field_of_view(rgb)
+    except BadPhoto as error:
+        return RefusedPhoto(path=relative, reason=error.reason, text=str(error))
+    file_hash = hashlib.sha256(content).hexdigest()
+    return ManifestRow(
+        photo_id=hashlib.sha256(f"{file_hash}\n{relative}".encode()).hexdigest()[:16],
+        path=relative,
+        folder_code=code,
+        label=label,
+        dr_grade=LABELS[code].dr_grade,
+        source=source,
+        patient_key=_patient_key(path.stem, file_hash),
+        eye=find_eye_in_name(path.name),
+        width=rgb.shape[1],
+        height=rgb.shape[0],
+        format=photo_format,
+        file_sha256=file_hash,
+        pixel_sha256=hashlib.sha256(rgb.tobytes() + str(rgb.shape).encode()).hexdigest(),
+    )
+
+
+def _code_and_source(relative: PurePosixPath) -> tuple[str | None, str]:
+    """The nearest class folder above a file, and the other folders as its source."""
+    folders = relative.parts[:-1]
+    for depth in range(len(folders) - 1, -1, -1):
+        code = find_code_of_folder(folders[depth])
+        if code is not None:
+            return code, "/".join(folders[:depth] + folders[depth + 1 :]) or "unknown"
+    return None, "unknown"
+
+
+def _patient_key(stem: str, file_hash: str) -> str:
+    """Hash of what is left of a camera-style name without eye, day and shot number; of the file where nothing is left.
+
+    Hashed, because names in the wild hold patients' names.
+    """
+    words = [word for word in re.split(r"[_\-\s.]+", stem) if word]
+    named = [word for position, word in enumerate(words) if not _EYE_WORD.match(word) and (position == 0 or not _VISIT_WORDS.match(word))]
+    named = [word for word in named if word.lower() not in ("copy", "of")]
+    has_patient = len(words) > len(named) and bool(named)
+    return hashlib.sha256(("_".join(named) if has_patient else file_hash).encode()).hexdigest()[:16]
+
+
+def _resolve_duplicates(rows: list[ManifestRow]) -> tuple[list[ManifestRow], list[RefusedPhoto]]:
+    """Mark repeats of a photograph; refuse all copies of one that lies under two labels, because one of them is wrong."""
+    by_pixels: dict[str, list[ManifestRow]] = {}
+    for row in rows:
+        by_pixels.setdefault(row.pixel_sha256, []).append(row)
+    kept: list[ManifestRow] = []
+    conflicts: list[RefusedPhoto] = []
+    for same in by_pixels.values():
+        if len({row.label for row in same}) > 1:
+            labels = " and ".join(sorted({row.label for row in same}))
+            conflicts += [
+                RefusedPhoto(path=row.path, reason="label_conflict", text=f"the same photograph lies under {labels}") for row in same
+            ]
+        else:
+            kept += [same[0], *(row.model_copy(update={"duplicate_of": same[0].photo_id}) for row in same[1:])]
+    return sorted(kept, key=lambda row: row.path), conflicts
+
+
+def _fingerprint(rows: list[ManifestRow]) -> str:
+    lines: Iterator[str] = (f"{row.pixel_sha256} {row.label}" for row in rows)
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
