@@ -7,6 +7,7 @@ fovea, so in a right eye it is to the right of it and in a left eye to the left.
 import math
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ _ONE_OF = {"D": ("D1", "D2", "D3", "D4"), "RVO": ("BRVO", "CRVO")}
 # Drawn at twice the size and averaged down, so that thin vessels have soft edges.
 _OVERSAMPLING = 2
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
 Rng = np.random.Generator
 Point = tuple[float, float]
@@ -243,10 +244,19 @@ def _paint_red_lesions(scene: _Scene, dots: int, blots: int, exudates: int) -> N
             scene.blob("exudates", scene.somewhere(center, 0.035), float(scene.rng.uniform(0.01, 0.022)))
 
 
+# Per grade: range of microaneurysms, of haemorrhages, of clusters of exudates.
+_DR_COUNTS = {
+    1: ((8, 16), (0, 1), (0, 1)),
+    2: ((12, 22), (5, 11), (2, 5)),
+    3: ((18, 32), (20, 34), (3, 7)),
+    4: ((12, 26), (10, 22), (2, 6)),
+}
+
+
 def _paint_dr(grade: int, scene: _Scene) -> None:
     """ICDR: microaneurysms only; then haemorrhages and exudates; then many in all quadrants; then new vessels."""
     rng = scene.rng
-    dots, blots, exudates = ((8, 16), (12, 22), (18, 32), (12, 26))[grade - 1], ((0, 1), (5, 11), (20, 34), (10, 22))[grade - 1], ((0, 1), (2, 5), (3, 7), (2, 6))[grade - 1]  # fmt: skip
+    dots, blots, exudates = _DR_COUNTS[grade]
     _paint_red_lesions(scene, int(rng.integers(*dots)), int(rng.integers(*blots)), int(rng.integers(*exudates)))
     if grade == 4:
         for center in (scene.disc, *(scene.somewhere(scene.disc, 0.3) for _ in range(int(rng.integers(2, 4))))):

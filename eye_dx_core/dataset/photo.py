@@ -5,6 +5,7 @@ import math
 import warnings
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,7 +134,7 @@ def find_field_of_view(rgb: Rgb) -> FieldOfView:
     return FieldOfView(center_x=center_x / scale, center_y=center_y / scale, radius=radius / scale)
 
 
-def _edge_points(lit: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _edge_points(lit: NDArray[np.bool_]) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
     """Left and right end of the lit run of each row."""
     rows = np.flatnonzero(lit.sum(axis=1) > 0.1 * lit.shape[1])
     left = lit[rows].argmax(axis=1)
@@ -141,7 +142,7 @@ def _edge_points(lit: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[n
     return np.concatenate([left, right]).astype(np.float64), np.concatenate([rows, rows]) + 0.5
 
 
-def _fit_circle(xs: NDArray[np.float64], ys: NDArray[np.float64], width: int, height: int) -> tuple[float, float, float]:
+def _fit_circle(xs: NDArray[np.floating[Any]], ys: NDArray[np.floating[Any]], width: int, height: int) -> tuple[float, float, float]:
     """Kåsa's algebraic circle fit, repeated on the points near the first circle; edges on the frame do not count."""
     keep = (xs > 1) & (xs < width - 1)
     if keep.sum() < 12:
@@ -175,15 +176,7 @@ def crop_to_field(rgb: Rgb, *, size: int) -> Rgb:
         BadPhoto: `no_field_of_view`, from `find_field_of_view`.
     """
     field = find_field_of_view(rgb)
-    box = tuple(
-        round(one)
-        for one in (
-            field.center_x - field.radius,
-            field.center_y - field.radius,
-            field.center_x + field.radius,
-            field.center_y + field.radius,
-        )
-    )
+    left, top, side = round(field.center_x - field.radius), round(field.center_y - field.radius), round(2 * field.radius)
     square = (
         Image.fromarray(rgb).crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.BICUBIC, reducing_gap=2.0)
     )

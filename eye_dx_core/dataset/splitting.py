@@ -50,8 +50,7 @@ def split_by_patient(manifest: Manifest, *, seed: int, shares: SplitShares | Non
     split_of: dict[str, Split] = {}
     for _, patients in _patients_by_label(manifest.rows):
         waiting = sorted(patients - split_of.keys(), key=lambda key: hashlib.sha256(f"{seed}\n{key}".encode()).hexdigest())
-        for split, key in zip(_order_of_splits(len(waiting), wanted), waiting, strict=True):
-            split_of[key] = split
+        split_of |= dict(zip(waiting, _order_of_splits(len(waiting), wanted), strict=True))
     clusters = _clusters(manifest.rows)
     assignment = {row.photo_id: split_of[clusters[row.patient_key]] for row in manifest.rows}
     return Splits(assignment=assignment, counts=_count(manifest, assignment), fingerprint=_fingerprint(manifest, assignment))
