@@ -6,6 +6,8 @@ from pydantic import AwareDatetime, Field
 
 from eye_dx_core.schema.frozen import Frozen
 
+DELIVERY_LIMIT_REASON = "delivery limit"
+
 
 class Message(Frozen):
     """What is sent and received. The body is bytes, because a broken message must survive as it came."""

@@ -49,9 +49,14 @@ class CaseRecord(Frozen):
 
 
 class Backlog(Frozen):
-    """How many cases and messages wait for what; a stuck case was tried `MAX_ATTEMPTS` times and needs a person."""
+    """How many cases and messages wait for what; a stuck case was tried `MAX_ATTEMPTS` times and needs a person.
+
+    `claimable_…` leaves out what a worker holds at this moment and what is stuck: what a new run would find to do.
+    """
 
     undiagnosed: int
+    claimable_undiagnosed: int
+    claimable_unreported: int
     unreviewed: int
     unreported: int
     unsent: int
@@ -101,7 +106,7 @@ class Records(Protocol):
         ...
 
     def release_case(self, case_id: str) -> None:
-        """Give a claimed case back before its lease runs out."""
+        """Give a claimed case back before its lease runs out; the claim does not count as an attempt."""
         ...
 
     def add_diagnosis(self, diagnosis: AiDiagnosis, outbox: Sequence[OutboxMessage]) -> bool:
@@ -166,7 +171,7 @@ class Records(Protocol):
         ...
 
     def backlog(self) -> Backlog:
-        """Count what waits, claimed or not."""
+        """Count what waits."""
         ...
 
     def close(self) -> None:

@@ -32,3 +32,8 @@ class DoctorReview(Frozen):
     ai_conclusion: str | None = None
     """The AI's label code when the doctor decided; None when the AI had no conclusion."""
     ai_model_version: str | None = None
+
+    def says_the_same_as(self, other: "DoctorReview") -> bool:
+        """Whether another delivery repeats this review; when it came and what the AI had said by then may differ."""
+        same = ("case_id", "conclusion", "doctor_name", "recommendation", "eyes")
+        return all(getattr(self, field) == getattr(other, field) for field in same)

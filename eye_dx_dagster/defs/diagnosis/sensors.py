@@ -47,7 +47,7 @@ def screening_sensor(
 
     def waiting() -> dict[str, int]:
         depths = {name: queue.depth(name) for name in settings.queue_names.screening_queues}
-        return depths | {"undiagnosed": records.backlog().undiagnosed}
+        return depths | {"undiagnosed": records.backlog().claimable_undiagnosed}
 
     return request_run_when(context, diagnosis_job, waiting)
 

@@ -104,7 +104,11 @@ def test_a_refusal_never_repeats_a_value():
     assert "13800138000" not in str(caught.value)
 
 
-@given(st.recursive(st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(), lambda kids: st.lists(kids) | st.dictionaries(st.sampled_from(["Patient", "patient_id", "photos", "id", "vision_data", "schema", "body", "message_id", "osFundusImg", "age"]), kids)))  # fmt: skip
+FIELDS = ["Patient", "patient_id", "photos", "id", "vision_data", "schema", "body", "message_id", "osFundusImg", "age"]
+SCALARS = st.none() | st.booleans() | st.floats(allow_nan=False) | st.text()
+
+
+@given(st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(FIELDS), inner)))
 def test_any_json_parses_to_a_case_or_a_bad_message(value: object):
     try:
         case = parse(value)

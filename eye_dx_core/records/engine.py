@@ -1,0 +1,61 @@
+"""How we open a database: durable, with short waits, and with errors that carry no values."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from eye_dx_core.errors import ServiceUnavailable
+
+_WRITE = "eye_dx_write"
+
+
+def open_engine(url: str) -> Engine:
+    """Build an engine for SQLite (WAL, full sync, foreign keys) or PostgreSQL; it connects on first use."""
+    if not url.startswith("sqlite"):
+        return create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args={"connect_timeout": 5})
+    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": 15})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """One write transaction; on SQLite it takes the write lock at once, so two writers wait instead of failing later."""
+    with engine.connect().execution_options(**{_WRITE: True}) as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """One consistent read."""
+    with engine.connect() as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def database_errors(what: str) -> Iterator[None]:
+    """Turn the database's errors into ours, without its text: that may hold addresses, passwords and values."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise ServiceUnavailable(f"the {what} did not answer ({type(error.orig).__name__})") from None
+    except SQLAlchemyError as error:
+        raise ServiceUnavailable(f"the {what} did not answer ({type(error).__name__})") from None
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's own type
+    # The driver must not open transactions by itself: `_begin_sqlite` says which kind it is.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "busy_timeout = 15000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    is_write = connection.get_execution_options().get(_WRITE, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")

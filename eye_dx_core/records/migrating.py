@@ -1,0 +1,63 @@
+"""Brings a database to the present schema, once, however many processes start together."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, inspect, text
+
+from eye_dx_core.records.engine import reading, writing
+
+# The newest revision under migrations/versions. A test compares it with what is there.
+HEAD = "0001"
+_LOCK_NUMBER = 7_302_211
+"""Number of PostgreSQL's advisory lock; any constant that nobody else uses."""
+
+
+def upgrade_schema(engine: Engine) -> None:
+    """Run the missing migrations; a quick look when there are none."""
+    if _is_current(engine):
+        return
+    with _one_at_a_time(engine):
+        if not _is_current(engine):
+            with writing(engine) as connection:
+                _run_migrations(connection)
+
+
+def _is_current(engine: Engine) -> bool:
+    with reading(engine) as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return False
+        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == HEAD
+
+
+@contextmanager
+def _one_at_a_time(engine: Engine) -> Iterator[None]:
+    """A lock that dies with its holder: on a file beside SQLite's, or PostgreSQL's advisory lock."""
+    if engine.dialect.name == "postgresql":
+        with engine.connect() as connection:
+            connection.execute(text("SELECT pg_advisory_lock(:number)"), {"number": _LOCK_NUMBER})
+            try:
+                yield
+            finally:
+                connection.execute(text("SELECT pg_advisory_unlock(:number)"), {"number": _LOCK_NUMBER})
+        return
+    database = engine.url.database
+    if not database or database == ":memory:":
+        yield
+        return
+    with Path(f"{database}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _run_migrations(connection: Connection) -> None:
+    # Only here: Alembic takes longer to import than a current schema takes to check.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -1,0 +1,332 @@
+"""Every adapter of the port `Records` keeps the same promises."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from eye_dx_core.errors import ConflictingMessage, NotFound, ServiceUnavailable
+from eye_dx_core.records import migrating
+from eye_dx_core.records.engine import open_engine
+from eye_dx_core.records.memory import MemoryRecords
+from eye_dx_core.records.port import MAX_ATTEMPTS, OutboxMessage, Records, Rejection
+from eye_dx_core.records.sql import SqlRecords
+from eye_dx_core.records.tables import metadata
+from eye_dx_core.schema.case import WireFormat
+from tests.builders import NOON, a_case, a_diagnosis, a_patient, a_report, a_review
+from tests.services import own_postgres
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.service)])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/records.db"
+        return
+    with own_postgres() as postgres:
+        yield postgres
+
+
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgresql", marks=pytest.mark.service)])
+def records(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Records]:
+    if request.param == "memory":
+        yield MemoryRecords()
+        return
+    if request.param == "sqlite":
+        opened = SqlRecords(f"sqlite:///{tmp_path}/records.db")
+        yield opened
+        opened.close()
+        return
+    with own_postgres() as postgres:
+        opened = SqlRecords(postgres)
+        yield opened
+        opened.close()
+
+
+def an_announcement(case_id: str = "case-1", kind: str = "ai-result") -> OutboxMessage:
+    return OutboxMessage(message_id=f"{kind}-{case_id}", case_id=case_id, queue="eye_dx_ai_results", type=kind, body=b"{}", created_at=NOON)
+
+
+def test_a_case_comes_back_as_it_was_stored(records: Records):
+    case = a_case()
+
+    assert records.add_case(case) is True
+    assert records.get_case("case-1") == case
+
+
+def test_a_message_sent_twice_is_one_case(records: Records):
+    assert [records.add_case(a_case()), records.add_case(a_case())] == [True, False]
+
+
+def test_a_message_id_with_another_body_is_a_conflict(records: Records):
+    records.add_case(a_case())
+
+    with pytest.raises(ConflictingMessage, match="another body"):
+        records.add_case(a_case().model_copy(update={"body_sha256": "1" * 64}))
+
+
+def test_what_a_later_message_does_not_tell_of_a_person_is_kept(records: Records):
+    records.add_case(a_case())
+    silent = a_patient().model_copy(update={"name": None, "phone": "13900139000"})
+    second = a_case("case-2")
+    records.add_case(second.model_copy(update={"screening": second.screening.model_copy(update={"patient": silent})}))
+
+    patient = records.get_case("case-1").screening.patient
+
+    assert patient is not None
+    assert (patient.name, patient.phone) == ("测试甲", "13900139000")
+
+
+def test_an_unknown_case_is_not_found(records: Records):
+    with pytest.raises(NotFound, match="case-9"):
+        records.get_case("case-9")
+    with pytest.raises(NotFound):
+        records.add_review(a_review("case-9"))
+
+
+def test_a_partners_id_finds_its_newest_case(records: Records):
+    for number, at in (("1", NOON), ("2", NOON + DAY)):
+        case = a_case(f"case-{number}", wire=WireFormat.FOUR_QUEUE)
+        records.add_case(case.model_copy(update={"external_id": "abc", "received_at": at}))
+
+    assert records.find_case_id(external_id="abc") == "case-2"
+    assert records.find_case_id(external_id="xyz") is None
+
+
+def test_a_claimed_case_is_not_claimed_again_before_its_lease_runs_out(records: Records):
+    records.add_case(a_case())
+
+    assert [case.case_id for case in records.claim_undiagnosed(limit=5, lease_seconds=0.2)] == ["case-1"]
+    assert records.claim_undiagnosed(limit=5, lease_seconds=60) == ()
+    time.sleep(0.3)
+    assert [case.case_id for case in records.claim_undiagnosed(limit=5, lease_seconds=60)] == ["case-1"]
+
+
+def test_oldest_cases_are_claimed_first(records: Records):
+    for number, at in (("2", NOON + DAY), ("1", NOON), ("3", NOON + 2 * DAY)):
+        records.add_case(a_case(f"case-{number}").model_copy(update={"received_at": at}))
+
+    assert [case.case_id for case in records.claim_undiagnosed(limit=2, lease_seconds=60)] == ["case-1", "case-2"]
+
+
+def test_a_released_case_is_free_at_once_and_the_claim_does_not_count(records: Records):
+    records.add_case(a_case())
+    for _ in range(MAX_ATTEMPTS + 1):
+        records.claim_undiagnosed(limit=1, lease_seconds=60)
+        records.release_case("case-1")
+
+    assert len(records.claim_undiagnosed(limit=1, lease_seconds=60)) == 1
+
+
+def test_a_case_that_keeps_failing_is_stuck_and_no_longer_handed_out(records: Records):
+    records.add_case(a_case())
+    for _ in range(MAX_ATTEMPTS):
+        records.claim_undiagnosed(limit=1, lease_seconds=0)
+
+    assert records.claim_undiagnosed(limit=1, lease_seconds=0) == ()
+    backlog = records.backlog()
+    assert (backlog.stuck, backlog.undiagnosed, backlog.claimable_undiagnosed) == (1, 1, 0)
+
+
+def test_a_case_has_one_diagnosis_and_its_announcement(records: Records):
+    records.add_case(a_case())
+
+    assert records.add_diagnosis(a_diagnosis(), [an_announcement()]) is True
+    assert records.add_diagnosis(a_diagnosis(), [an_announcement()]) is False
+    assert records.find_diagnosis("case-1") == a_diagnosis()
+    assert records.unsent_messages(limit=10) == (an_announcement(),)
+
+
+def test_a_case_goes_from_diagnosis_over_review_to_report(records: Records):
+    records.add_case(a_case())
+    assert records.claim_unreported(limit=1, lease_seconds=60) == ()
+
+    records.add_diagnosis(a_diagnosis(), [])
+    records.add_review(a_review())
+    assert [case.case_id for case in records.claim_unreported(limit=1, lease_seconds=60)] == ["case-1"]
+    assert records.add_report(a_report(), [an_announcement(kind="report")]) is True
+
+    assert records.claim_unreported(limit=1, lease_seconds=60) == ()
+    assert records.add_report(a_report(), []) is False
+    assert records.find_report("case-1") == a_report()
+
+
+def test_a_review_may_come_before_the_diagnosis(records: Records):
+    records.add_case(a_case())
+    records.add_review(a_review())
+    records.add_diagnosis(a_diagnosis(), [])
+
+    assert len(records.claim_unreported(limit=1, lease_seconds=60)) == 1
+
+
+def test_the_newest_review_counts_until_the_report_is_written(records: Records):
+    records.add_case(a_case())
+    records.add_diagnosis(a_diagnosis(), [])
+    assert records.add_review(a_review()) is True
+    assert records.add_review(a_review()) is False
+    records.add_review(a_review(review_id="review-2", conclusion="白内障"))
+    assert records.find_review("case-1") == a_review(review_id="review-2", conclusion="白内障")
+
+    records.add_report(a_report(), [])
+    with pytest.raises(ConflictingMessage, match="report already"):
+        records.add_review(a_review(review_id="review-3"))
+
+
+def test_a_review_id_with_other_content_is_a_conflict(records: Records):
+    records.add_case(a_case())
+    records.add_review(a_review())
+
+    with pytest.raises(ConflictingMessage):
+        records.add_review(a_review(conclusion="白内障"))
+
+
+def test_an_outbox_message_waits_until_it_is_marked_sent(records: Records):
+    records.add_case(a_case())
+    records.add_diagnosis(a_diagnosis(), [an_announcement()])
+
+    records.mark_failed("ai-result-case-1", reason="no such queue")
+    assert [(one.attempts, one.last_error) for one in records.unsent_messages(limit=1)] == [(1, "no such queue")]
+
+    records.mark_sent("ai-result-case-1", sent_at=NOON)
+    assert records.unsent_messages(limit=1) == ()
+    assert records.get_case_record("case-1").outbox[0].sent_at == NOON
+
+
+def test_case_records_hold_everything_in_order_of_receipt(records: Records):
+    for number, at in (("2", NOON + timedelta(hours=1)), ("1", NOON), ("3", NOON + DAY)):
+        records.add_case(a_case(f"case-{number}").model_copy(update={"received_at": at}))
+    records.add_diagnosis(a_diagnosis("case-1"), [an_announcement("case-1")])
+    records.add_review(a_review("case-1"))
+
+    found = list(records.case_records(since=NOON, until=NOON + DAY))
+
+    assert [record.case.case_id for record in found] == ["case-1", "case-2"]
+    assert found[0] == records.get_case_record("case-1")
+    assert (found[0].diagnosis, found[0].review, found[0].outbox) == (a_diagnosis(), a_review(), (an_announcement(),))
+
+
+def test_times_come_back_aware_and_in_utc(records: Records):
+    shanghai = timezone(timedelta(hours=8))
+    records.add_case(a_case().model_copy(update={"received_at": datetime(2026, 3, 2, 20, 0, tzinfo=shanghai)}))
+    records.add_rejection(Rejection(source_queue="q", message_id=None, body_sha256="0" * 64, reason="not JSON", rejected_at=NOON))
+
+    assert records.get_case("case-1").received_at == NOON
+    assert [one.rejected_at.tzinfo for one in records.rejections(since=NOON, until=NOON + DAY)] == [UTC]
+    assert records.rejections(since=NOON + DAY, until=NOON + 2 * DAY) == ()
+
+
+def test_the_backlog_counts_each_case_where_it_waits(records: Records):
+    for number in range(4):
+        records.add_case(a_case(f"case-{number}"))
+    for number in range(3):
+        records.add_diagnosis(a_diagnosis(f"case-{number}"), [an_announcement(f"case-{number}")])
+    for number in range(2):
+        records.add_review(a_review(f"case-{number}", review_id=f"review-{number}"))
+    records.add_report(a_report("case-0"), [])
+    records.claim_undiagnosed(limit=1, lease_seconds=60)
+
+    backlog = records.backlog()
+
+    assert (backlog.undiagnosed, backlog.unreviewed, backlog.unreported, backlog.unsent, backlog.stuck) == (1, 1, 1, 3, 0)
+    assert (backlog.claimable_undiagnosed, backlog.claimable_unreported) == (0, 1)
+
+
+def test_two_workers_never_claim_one_case(records: Records):
+    for number in range(40):
+        records.add_case(a_case(f"case-{number:02}"))
+    claimed: list[str] = []
+
+    def work() -> None:
+        while cases := records.claim_undiagnosed(limit=3, lease_seconds=60):
+            claimed.extend(case.case_id for case in cases)
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+
+    assert sorted(claimed) == [f"case-{number:02}" for number in range(40)]
+
+
+def test_the_schema_is_made_once_by_processes_that_start_together(url: str):
+    script = "import sys; from eye_dx_core.records.sql import SqlRecords; SqlRecords(sys.argv[1]).close()"
+    starting = [subprocess.Popen([sys.executable, "-c", script, url]) for _ in range(3)]
+
+    assert [process.wait(60) for process in starting] == [0, 0, 0]
+
+
+def test_the_migrations_make_the_tables_we_declare(url: str):
+    SqlRecords(url).close()
+    engine = open_engine(url)
+    with engine.connect() as connection:
+        differences = compare_metadata(MigrationContext.configure(connection), metadata)
+    engine.dispose()
+
+    assert differences == []
+
+
+def test_the_head_we_check_for_is_the_newest_migration():
+    folder = Path(migrating.__file__).parent / "migrations"
+
+    assert ScriptDirectory(str(folder)).get_current_head() == migrating.HEAD
+
+
+def test_a_killed_writer_leaves_each_diagnosis_with_its_announcement(url: str):
+    records = SqlRecords(url)
+    for number in range(200):
+        records.add_case(a_case(f"case-{number:03}"))
+    script = (
+        "import sys; sys.path.insert(0, '.')\n"
+        "from eye_dx_core.records.sql import SqlRecords\n"
+        "from tests.builders import a_diagnosis\n"
+        "from tests.contract.test_records import an_announcement\n"
+        "records = SqlRecords(sys.argv[1])\n"
+        "for n in range(200):\n"
+        "    records.add_diagnosis(a_diagnosis(f'case-{n:03}'), [an_announcement(f'case-{n:03}')]); print(n, flush=True)\n"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", script, url], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
+    assert writer.stdout is not None
+    for _ in range(30):
+        writer.stdout.readline()
+    os.kill(writer.pid, signal.SIGKILL)
+    writer.wait()
+    writer.stdout.close()
+
+    found = list(records.case_records(since=NOON, until=NOON + DAY))
+
+    assert 30 <= sum(record.diagnosis is not None for record in found) < 200
+    assert all(len(record.outbox) == (record.diagnosis is not None) for record in found)
+    records.close()
+
+
+def test_an_unreachable_database_is_unavailable_and_the_text_holds_no_password():
+    with pytest.raises(ServiceUnavailable) as caught:
+        SqlRecords("postgresql+psycopg://someone:geheim@127.0.0.1:1/none")
+
+    assert "geheim" not in str(caught.value)
+    assert caught.value.is_transient
+
+
+def test_identity_stands_in_its_own_table_only(tmp_path: Path):
+    records = SqlRecords(f"sqlite:///{tmp_path}/records.db")
+    records.add_case(a_case())
+    engine = open_engine(f"sqlite:///{tmp_path}/records.db")
+    with engine.connect() as connection:
+        for table in metadata.sorted_tables:
+            stored = str(connection.execute(table.select()).all())
+            assert ("测试甲" in stored) == (table.name == "identities")
+            assert ("13800138000" in stored) == (table.name == "identities")
+    engine.dispose()
+    records.close()

@@ -1,0 +1,38 @@
+"""Real PostgreSQL and RabbitMQ for tests: skipped where none answers, failed when EYE_DX_REQUIRE_SERVICES=1."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
+
+AMQP_URL = os.environ.get("EYE_DX_TEST_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/%2F")
+POSTGRES_URL = os.environ.get("EYE_DX_TEST_POSTGRES_URL", "postgresql+psycopg://postgres@127.0.0.1:5432/test")
+
+
+def skip_or_fail(service: str) -> None:
+    """A missing service is a skip on a laptop and a failure where services are required."""
+    if os.environ.get("EYE_DX_REQUIRE_SERVICES") == "1":
+        pytest.fail(f"{service} does not answer, and EYE_DX_REQUIRE_SERVICES=1")
+    pytest.skip(f"{service} does not answer")
+
+
+@contextmanager
+def own_postgres() -> Iterator[str]:
+    """The URL of a PostgreSQL database that exists for one test only."""
+    admin = create_engine(POSTGRES_URL, isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": 3})
+    name = f"eye_dx_{uuid4().hex[:12]}"
+    try:
+        try:
+            with admin.connect() as connection:
+                connection.execute(text(f"CREATE DATABASE {name}"))
+        except OperationalError:
+            skip_or_fail("PostgreSQL")
+        yield admin.url.set(database=name).render_as_string(hide_password=False)
+        with admin.connect() as connection:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    finally:
+        admin.dispose()
