@@ -165,7 +165,10 @@ def pretrain(args: argparse.Namespace, data: tuple[np.ndarray, np.ndarray, np.nd
         shown = [0.98 * old + 0.02 * new for old, new in zip(shown, (map_loss.item(), amount_loss.item()), strict=True)]
         if step % 50 == 49:
             bias = 1 - 0.98 ** (step + 1)
-            print(f"step {step + 1:5d}  maps {shown[0] / bias:.4f}  amounts {shown[1] / bias:.4f}  {time.monotonic() - started:.0f} s", flush=True)
+            print(
+                f"step {step + 1:5d}  maps {shown[0] / bias:.4f}  amounts {shown[1] / bias:.4f}  {time.monotonic() - started:.0f} s",
+                flush=True,
+            )
         if step % 250 == 249:
             torch.save(mapper.state_dict(), args.work / "mapper.pt")
     return mapper
@@ -188,7 +191,9 @@ def ship(mapper: Mapper, args: argparse.Namespace, folder: Path) -> None:
         "batch_size": args.batch_size,
         "learning_rate": args.lr,
         "seed": args.seed,
-        "learnt": "maps of " + ", ".join(STRUCTURES) + "; their amounts; the cup-to-disc ratio. No class labels, no photographs of persons.",
+        "learnt": "maps of "
+        + ", ".join(STRUCTURES)
+        + "; their amounts; the cup-to-disc ratio. No class labels, no photographs of persons.",
         "use": "Shows that the platform works without gated weights. It has seen drawings only and is unfit for any diagnosis.",
         "licence": "Apache-2.0",
     }

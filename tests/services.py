@@ -5,9 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import uuid4
 
+import pika
 import pytest
+from pika.exceptions import AMQPConnectionError
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
+
+from eye_dx_core.queue.topology import QueueNames
 
 AMQP_URL = os.environ.get("EYE_DX_TEST_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/%2F")
 POSTGRES_URL = os.environ.get("EYE_DX_TEST_POSTGRES_URL", "postgresql+psycopg://postgres@127.0.0.1:5432/test")
@@ -36,3 +40,26 @@ def own_postgres() -> Iterator[str]:
             connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
     finally:
         admin.dispose()
+
+
+@contextmanager
+def own_rabbitmq_names(*, required: bool = True) -> Iterator[QueueNames]:
+    """Queue names that nobody else uses; whatever was declared under them is deleted afterwards."""
+    mark = uuid4().hex[:8]
+    names = QueueNames.model_validate({field: f"{mark}_{value}" for field, value in QueueNames().model_dump().items()})
+    if not required:
+        yield names
+        return
+    try:
+        connection = pika.BlockingConnection(pika.URLParameters(AMQP_URL))
+    except AMQPConnectionError:
+        skip_or_fail("RabbitMQ")
+    else:
+        connection.close()
+    yield names
+    with pika.BlockingConnection(pika.URLParameters(AMQP_URL)) as cleaning:
+        channel = cleaning.channel()
+        for field, name in names.model_dump().items():
+            if not field.endswith("exchange"):
+                channel.queue_delete(name)
+                channel.exchange_delete(names.route_of(name).exchange)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import AwareDatetime, Field, ValidationError
+from pydantic import AwareDatetime, Field, JsonValue, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
@@ -40,7 +40,7 @@ class CheckpointCard(Frozen):
     trunk_sha256: str
     data_fingerprint: str
     splits_fingerprint: str
-    training: dict[str, str | int | float | bool | None]
+    training: dict[str, JsonValue]
     training_counts: tuple[int, ...]
     """Training photographs per label, in label-set order."""
     temperature: float = Field(gt=0)

@@ -4,6 +4,8 @@ import argparse
 import hashlib
 import pickle
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from importlib import resources
 from pathlib import Path
 from typing import Literal, cast
 
@@ -44,6 +46,11 @@ def load_trunk(model: FundusVit, path: Path) -> TrunkSource:
     _check_shapes(model, weights)
     model.trunk.load_state_dict({key: value.float() for key, value in weights.items()}, strict=False)
     return TrunkSource(sha256=file_sha256(path), kind="retfound_mae" if is_mae else "encoder")
+
+
+def shipped_trunk() -> AbstractContextManager[Path]:
+    """The small trunk that ships with Eye Dx, as a file for as long as the context lasts."""
+    return resources.as_file(resources.files("eye_dx_core.model") / "trunk" / "small.safetensors")
 
 
 def file_sha256(path: Path) -> str:

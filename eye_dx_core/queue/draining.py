@@ -1,0 +1,124 @@
+"""Takes waiting messages in: store, then settle; what cannot be understood is set aside with its reason."""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from eye_dx_core.errors import BadMessage, NotFound, StaleDelivery
+from eye_dx_core.queue.port import Delivery, Queue
+from eye_dx_core.queue.topology import QueueNames
+from eye_dx_core.records.port import Records, Rejection
+from eye_dx_core.schema.frozen import Frozen
+from eye_dx_core.schema.message import body_sha256, parse_review, parse_screening
+from eye_dx_core.schema.review import DoctorReview
+
+_log = logging.getLogger(__name__)
+Clock = Callable[[], datetime]
+
+# Small, so that a message is settled soon after it was taken.
+_BATCH = 20
+
+
+class DrainResult(Frozen):
+    """What a drain did: new values stored, repeats settled, messages set aside."""
+
+    new: int = 0
+    repeated: int = 0
+    rejected: int = 0
+
+    def __add__(self, other: "DrainResult") -> "DrainResult":
+        return DrainResult(new=self.new + other.new, repeated=self.repeated + other.repeated, rejected=self.rejected + other.rejected)
+
+
+def drain_screenings(queue: Queue, records: Records, *, names: QueueNames, limit: int, now: Clock) -> DrainResult:
+    """Store waiting screenings as cases and settle their messages.
+
+    A message is settled only after its case is stored, so a crash in between brings the message again, and `add_case`
+    then finds that it knows the case.
+    """
+
+    def take(delivery: Delivery) -> bool:
+        message = delivery.message
+        return records.add_case(
+            parse_screening(message.body, source_queue=delivery.queue, message_id=message.message_id, received_at=now())
+        )
+
+    return _drain(queue, records, names.screening_queues, take, limit=limit, now=now)
+
+
+def drain_reviews(queue: Queue, records: Records, *, names: QueueNames, limit: int, now: Clock) -> DrainResult:
+    """Store waiting reviews, each with what the AI has said of its case by now, and settle their messages."""
+
+    def take(delivery: Delivery) -> bool:
+        return records.add_review(_to_review(records, delivery, now()))
+
+    return _drain(queue, records, names.review_queues, take, limit=limit, now=now)
+
+
+def _to_review(records: Records, delivery: Delivery, received_at: datetime) -> DoctorReview:
+    parsed = parse_review(delivery.message.body, message_id=delivery.message.message_id, received_at=received_at)
+    case_id = parsed.case_id or records.find_case_id(external_id=parsed.external_id or "")
+    if case_id is None:
+        raise BadMessage("no case has this id")
+    diagnosis = records.find_diagnosis(case_id)
+    return DoctorReview(
+        # Message ids are unique within a queue only.
+        review_id=f"{delivery.queue}:{parsed.review_id}",
+        case_id=case_id,
+        conclusion=parsed.conclusion,
+        doctor_name=parsed.doctor_name,
+        recommendation=parsed.recommendation,
+        eyes=parsed.eyes,
+        reviewed_at=parsed.reviewed_at,
+        source="queue",
+        ai_conclusion=diagnosis.conclusion if diagnosis else None,
+        ai_model_version=diagnosis.model_version if diagnosis else None,
+    )
+
+
+def _drain(
+    queue: Queue, records: Records, sources: tuple[str, ...], take: Callable[[Delivery], bool], *, limit: int, now: Clock
+) -> DrainResult:
+    """Drain the queues in turn; one bad message never takes its batch along."""
+    total = DrainResult()
+    for source in sources:
+        left = limit
+        while left > 0 and (deliveries := queue.receive(source, limit=min(_BATCH, left))):
+            left -= len(deliveries)
+            for delivery in deliveries:
+                total += _settle(queue, records, delivery, take, now)
+    return total
+
+
+def _settle(queue: Queue, records: Records, delivery: Delivery, take: Callable[[Delivery], bool], now: Clock) -> DrainResult:
+    """Take one message in. An error of the database is the caller's: the message is then unsettled and comes again."""
+    try:
+        is_new = take(delivery)
+    except (BadMessage, NotFound) as error:
+        _set_aside(queue, records, delivery, reason=str(error), at=now())
+        return DrainResult(rejected=1)
+    try:
+        queue.ack(delivery)
+    except StaleDelivery:
+        # It is stored; when it comes again it is a repeat.
+        _log.warning("a message of %s was stored after its lease had run out", delivery.queue)
+    return DrainResult(new=1) if is_new else DrainResult(repeated=1)
+
+
+def _set_aside(queue: Queue, records: Records, delivery: Delivery, *, reason: str, at: datetime) -> None:
+    """To the dead letters first: dying before the row is written loses a line of statistics, not the message."""
+    try:
+        queue.reject(delivery, reason=reason)
+    except StaleDelivery:
+        _log.warning("a bad message of %s comes again: its lease had run out", delivery.queue)
+        return
+    records.add_rejection(
+        Rejection(
+            source_queue=delivery.queue,
+            message_id=delivery.message.message_id,
+            body_sha256=body_sha256(delivery.message.body),
+            reason=reason,
+            rejected_at=at,
+        )
+    )
+    _log.warning("a message of %s was set aside: %s", delivery.queue, reason)

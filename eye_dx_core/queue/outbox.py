@@ -1,0 +1,54 @@
+"""Sends what was stored to be sent; a message counts as sent only after the broker has confirmed it."""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from eye_dx_core.errors import Unroutable
+from eye_dx_core.queue.port import Message, Queue
+from eye_dx_core.records.port import OutboxMessage, Records
+from eye_dx_core.schema.frozen import Frozen
+
+_log = logging.getLogger(__name__)
+
+
+class Delivered(Frozen):
+    """How many messages were confirmed, and how many have no queue yet that takes them."""
+
+    sent: int = 0
+    failed: int = 0
+
+
+def deliver_outbox(queue: Queue, records: Records, *, limit: int, now: Callable[[], datetime]) -> Delivered:
+    """Publish unsent messages, oldest first; those of one case keep their order.
+
+    Dying between confirm and mark publishes the message again under the same message id, which receivers drop.
+
+    Raises:
+        ServiceUnavailable: the broker does not answer; nothing more would go out now.
+    """
+    sent, waiting_cases = 0, set[str]()
+    messages = records.unsent_messages(limit=limit)
+    for message in messages:
+        if message.case_id in waiting_cases:
+            continue
+        try:
+            queue.publish(message.queue, _to_message(message))
+        except Unroutable as error:
+            records.mark_failed(message.message_id, reason=str(error))
+            waiting_cases.add(message.case_id)
+            _log.warning("%s of %s waits: %s", message.type, message.case_id, error)
+            continue
+        records.mark_sent(message.message_id, sent_at=now())
+        sent += 1
+    return Delivered(sent=sent, failed=len(messages) - sent)
+
+
+def _to_message(message: OutboxMessage) -> Message:
+    return Message(
+        body=message.body,
+        message_id=message.message_id,
+        correlation_id=message.case_id,
+        type=message.type,
+        timestamp=message.created_at,
+    )

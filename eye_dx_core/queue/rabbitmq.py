@@ -1,0 +1,289 @@
+"""RabbitMQ by pika: our queues are quorum queues with a delivery limit and dead letters; partners' queues are only looked at.
+
+Three channels, because the broker answers a mistake by closing the channel it happened on: deliveries live on one, publishing
+on another, and looks at queues that may be absent on a third that is opened for the look.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import pika
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.exceptions import AMQPConnectionError, AMQPError, ChannelClosedByBroker, UnroutableError
+
+from eye_dx_core.errors import ServiceUnavailable, StaleDelivery, Unroutable
+from eye_dx_core.queue.port import DELIVERY_LIMIT_REASON, DeadLetter, Delivery, Message
+from eye_dx_core.queue.topology import QueueNames, Route
+
+_Answer = TypeVar("_Answer")
+_NOT_FOUND = 404
+_REASON, _QUEUE, _DIED_AT = "eye-dx-reason", "eye-dx-queue", "eye-dx-died-at"
+
+
+class RabbitQueue:
+    """The port `Queue` on RabbitMQ 3.10 or newer. It connects on first use and again when the connection was lost.
+
+    A message on a partner's classic queue carries no delivery count; there the count is 1, or 2 for "seen before", and no
+    limit can be held. Batches must be settled well within the broker's consumer timeout (30 minutes by default).
+    """
+
+    def __init__(self, url: str, *, names: QueueNames, delivery_limit: int = 5) -> None:
+        self._names, self._delivery_limit = names, delivery_limit
+        self._parameters = pika.URLParameters(url)
+        self._parameters.heartbeat = 60
+        self._parameters.socket_timeout = 5
+        self._parameters.stack_timeout = 10
+        self._parameters.blocked_connection_timeout = 15
+        self._parameters.connection_attempts, self._parameters.retry_delay = 2, 1
+        self._generation = 0
+        self._connection: pika.BlockingConnection | None = None
+        self._deliveries: BlockingChannel | None = None
+        self._publishing: BlockingChannel | None = None
+        self._declared: set[str] = set()
+
+    def declare(self, queue: str) -> None:
+        """See the port. A partner's queue is declared as its owner would: classic, durable, on its own exchange."""
+        self._again_if_lost(lambda: self._declare(self._names.route_of(queue)))
+
+    def publish(self, queue: str, message: Message) -> None:
+        """See the port."""
+        self._again_if_lost(lambda: self._publish(self._names.route_of(queue), message))
+
+    def receive(self, queue: str, *, limit: int) -> tuple[Delivery, ...]:
+        """See the port."""
+        return self._again_if_lost(lambda: self._receive(queue, limit))
+
+    def ack(self, delivery: Delivery) -> None:
+        """See the port."""
+        with self._held(delivery) as (channel, tag):
+            channel.basic_ack(tag)
+
+    def retry(self, delivery: Delivery) -> None:
+        """See the port."""
+        with self._held(delivery) as (channel, tag):
+            channel.basic_nack(tag, requeue=True)
+
+    def reject(self, delivery: Delivery, *, reason: str) -> None:
+        """See the port. Published to the dead queue by us and only then settled: the broker's own dead lettering has no reason."""
+        with self._held(delivery) as (channel, tag):
+            origin = {_REASON: reason, _QUEUE: delivery.queue, _DIED_AT: datetime.now(UTC).isoformat()}
+            letter = delivery.message.model_copy(update={"headers": delivery.message.headers | origin})
+            self._publish(self._names.route_of(self._names.dead), letter)
+            channel.basic_ack(tag)
+
+    def depth(self, queue: str) -> int:
+        """See the port."""
+        return self._again_if_lost(lambda: self._find_depth(queue) or 0)
+
+    def dead_letters(self, *, limit: int) -> tuple[DeadLetter, ...]:
+        """See the port."""
+
+        def look() -> tuple[DeadLetter, ...]:
+            self._declare_if_ours(self._names.dead)
+            with self._connected().channel() as channel:
+                # Closing the channel puts everything back where it was.
+                return tuple(_to_dead_letter(*got) for got in _get(channel, self._names.dead, limit))
+
+        return self._again_if_lost(look)
+
+    def replay_dead_letters(self, *, limit: int) -> int:
+        """See the port."""
+        replayed = 0
+        self._again_if_lost(lambda: self._declare_if_ours(self._names.dead))
+        with self._errors(), self._connected().channel() as channel:
+            for method, properties, body in _get(channel, self._names.dead, limit):
+                letter = _to_dead_letter(method, properties, body)
+                self._publish(self._names.route_of(letter.queue), letter.message)
+                channel.basic_ack(method.delivery_tag)
+                replayed += 1
+        return replayed
+
+    def close(self) -> None:
+        """See the port."""
+        connection, self._connection = self._connection, None
+        self._forget()
+        if connection is not None and connection.is_open:
+            try:
+                connection.close()
+            except AMQPError as error:
+                raise ServiceUnavailable(f"RabbitMQ was gone before we hung up ({type(error).__name__})") from None
+
+    def _again_if_lost(self, act: Callable[[], _Answer]) -> _Answer:
+        """Do it, and once more on a new connection: an idle one is dropped by the broker while a model reads photographs.
+
+        A publication repeated this way keeps its message id, and receivers drop repeats.
+        """
+        with self._errors():
+            try:
+                return act()
+            except AMQPConnectionError:
+                self._forget()
+                return act()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """The library's errors as ours; class names only, because addresses hold passwords."""
+        try:
+            yield
+        except UnroutableError:
+            raise Unroutable("no queue takes this message; its owner has not declared it") from None
+        except ChannelClosedByBroker as error:
+            if error.reply_code == _NOT_FOUND:
+                raise Unroutable("the exchange or queue does not exist; its owner has not declared it") from None
+            raise ServiceUnavailable(f"RabbitMQ refused (code {error.reply_code})") from None
+        except (AMQPError, OSError) as error:
+            self._forget()
+            raise ServiceUnavailable(f"RabbitMQ does not answer ({type(error).__name__})") from None
+
+    @contextmanager
+    def _held(self, delivery: Delivery) -> Iterator[tuple[BlockingChannel, int]]:
+        """The channel and tag of a delivery, if the connection it came on still stands."""
+        generation, _, tag = delivery.token.partition(":")
+        channel = self._deliveries
+        if int(generation) != self._generation or channel is None or not channel.is_open:
+            raise StaleDelivery("the connection on which this message came is gone; it comes again")
+        with self._errors():
+            try:
+                yield channel, int(tag)
+                # Settling is not answered; a round trip shows whether the broker is still there to hear it.
+                self._connected().process_data_events(0)
+            except AMQPConnectionError:
+                self._forget()
+                raise StaleDelivery("the connection broke while this message was settled; it may come again") from None
+
+    def _connected(self) -> pika.BlockingConnection:
+        if self._connection is None or not self._connection.is_open:
+            self._forget()
+            self._connection = pika.BlockingConnection(self._parameters)
+            self._generation += 1
+        return self._connection
+
+    def _forget(self) -> None:
+        self._deliveries = self._publishing = None
+        self._declared.clear()
+        if self._connection is not None and not self._connection.is_open:
+            self._connection = None
+
+    def _publishing_channel(self) -> BlockingChannel:
+        if self._publishing is None or not self._publishing.is_open:
+            self._publishing = self._connected().channel()
+            self._publishing.confirm_delivery()
+        return self._publishing
+
+    def _publish(self, route: Route, message: Message) -> None:
+        self._declare_if_ours(route.queue)
+        properties = pika.BasicProperties(
+            delivery_mode=2,
+            message_id=message.message_id,
+            correlation_id=message.correlation_id,
+            content_type=message.content_type,
+            type=message.type,
+            timestamp=int((message.timestamp or datetime.now(UTC)).timestamp()),
+            headers=dict(message.headers),
+        )
+        self._publishing_channel().basic_publish(route.exchange, route.routing_key, message.body, properties, mandatory=True)
+
+    def _receive(self, queue: str, limit: int) -> tuple[Delivery, ...]:
+        if not self._find_depth(queue):
+            return ()
+        if self._deliveries is None or not self._deliveries.is_open:
+            self._deliveries = self._connected().channel()
+            self._generation += 1
+        return tuple(
+            Delivery(
+                queue=queue,
+                message=_to_message(properties, body),
+                token=f"{self._generation}:{method.delivery_tag}",
+                delivery_count=_delivery_count(method, properties),
+            )
+            for method, properties, body in _get(self._deliveries, queue, limit)
+        )
+
+    def _find_depth(self, queue: str) -> int | None:
+        """Messages that wait; None when a partner's queue is not there."""
+        self._declare_if_ours(queue)
+        channel = self._connected().channel()
+        try:
+            count = channel.queue_declare(queue, passive=True).method.message_count
+        except ChannelClosedByBroker as error:
+            if error.reply_code == _NOT_FOUND:
+                return None
+            raise
+        channel.close()
+        return count
+
+    def _declare_if_ours(self, queue: str) -> None:
+        route = self._names.route_of(queue)
+        if route.is_ours:
+            self._declare(route)
+
+    def _declare(self, route: Route) -> None:
+        if route.queue in self._declared:
+            return
+        with self._connected().channel() as channel:
+            channel.exchange_declare(route.exchange, "direct", durable=True)
+            channel.queue_declare(route.queue, durable=True, arguments=self._arguments_of(route))
+            channel.queue_bind(route.queue, route.exchange, route.routing_key)
+        self._declared.add(route.queue)
+        if route.is_ours and route.queue != self._names.dead:
+            self._declare(self._names.route_of(self._names.dead))
+
+    def _arguments_of(self, route: Route) -> dict[str, Any] | None:
+        """The dead queue is classic: RabbitMQ 4 drops a quorum queue's message after 20 deliveries, and a look is a delivery."""
+        if not route.is_ours or route.queue == self._names.dead:
+            return None
+        return {
+            "x-queue-type": "quorum",
+            "x-delivery-limit": self._delivery_limit - 1,  # RabbitMQ counts redeliveries
+            "x-dead-letter-exchange": route.exchange,
+            "x-dead-letter-routing-key": self._names.dead,
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
+        }
+
+
+def _get(channel: BlockingChannel, queue: str, limit: int) -> Iterator[tuple[Any, pika.BasicProperties, bytes]]:
+    """Up to `limit` messages, one by one: nothing is prefetched that nobody asked for."""
+    for _ in range(limit):
+        method, properties, body = channel.basic_get(queue)
+        if method is None or properties is None or body is None:
+            return
+        yield method, properties, body
+
+
+def _delivery_count(method: Any, properties: pika.BasicProperties) -> int:  # noqa: ANN401 - pika's own type
+    counted = (properties.headers or {}).get("x-delivery-count")
+    return int(counted) + 1 if counted is not None else 2 if method.redelivered else 1
+
+
+def _to_message(properties: pika.BasicProperties, body: bytes) -> Message:
+    headers = {name: value for name, value in (properties.headers or {}).items() if isinstance(value, str) and not name.startswith("x-")}
+    return Message(
+        body=body,
+        message_id=properties.message_id,
+        correlation_id=properties.correlation_id,
+        content_type=properties.content_type or "application/json",
+        type=properties.type,
+        timestamp=datetime.fromtimestamp(properties.timestamp, UTC) if properties.timestamp else None,
+        headers=headers,
+    )
+
+
+def _to_dead_letter(_method: object, properties: pika.BasicProperties, body: bytes) -> DeadLetter:
+    """Ours say why in headers; the broker's own say it in `x-death`."""
+    message = _to_message(properties, body)
+    ours = {name: message.headers[name] for name in (_REASON, _QUEUE, _DIED_AT) if name in message.headers}
+    bare = message.model_copy(update={"headers": {name: value for name, value in message.headers.items() if name not in ours}})
+    if _REASON in ours:
+        return DeadLetter(message=bare, queue=ours[_QUEUE], reason=ours[_REASON], died_at=datetime.fromisoformat(ours[_DIED_AT]))
+    death = ((properties.headers or {}).get("x-death") or [{}])[0]
+    reason = str(death.get("reason", "unknown"))
+    at = death.get("time")
+    return DeadLetter(
+        message=bare,
+        queue=str(death.get("queue", "unknown")),
+        reason=DELIVERY_LIMIT_REASON if reason == "delivery_limit" else reason,
+        died_at=at.astimezone(UTC) if isinstance(at, datetime) else datetime.now(UTC),
+    )

@@ -1,0 +1,129 @@
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from eye_dx_core.errors import BadCheckpoint
+from eye_dx_core.model.adapter import AdapterConfig
+from eye_dx_core.model.checkpoint import CheckpointCard, calibrated, load_checkpoint, save_checkpoint
+from eye_dx_core.model.vit import FundusVit, TrunkConfig, build_model
+from eye_dx_core.schema.condition import LABEL_SETS
+
+TINY = TrunkConfig(name="tiny", image_size=32, patch=8, dim=24, depth=2, heads=2)
+ADAPTERS = AdapterConfig(bottleneck=4)
+
+
+def a_model() -> FundusVit:
+    torch.manual_seed(3)
+    model = build_model(TINY, class_count=8, adapters=ADAPTERS).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+def a_card() -> CheckpointCard:
+    return CheckpointCard(
+        model_name="tiny-adapters",
+        trunk=TINY,
+        adapters=ADAPTERS,
+        label_set=LABEL_SETS["eight"],
+        preprocess=TINY.preprocess(),
+        method="adapters",
+        trunk_sha256="a" * 64,
+        data_fingerprint="b" * 64,
+        splits_fingerprint="c" * 64,
+        training={"epochs": 1, "augmentation": {"flips": True}},
+        training_counts=(1, 2, 3, 4, 5, 6, 7, 8),
+        temperature=1.5,
+        log_prior=(0.0,) * 8,
+        uncertain_below=0.4,
+        metrics={"calibration_error": 0.1},
+        created_at=datetime(2026, 3, 2, 12, tzinfo=UTC),
+        library_versions={"torch": "2"},
+    )
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    save_checkpoint(tmp_path / "checkpoint", a_model(), a_card())
+    return tmp_path / "checkpoint"
+
+
+def test_saved_and_loaded_gives_equal_logits_and_an_equal_card(tmp_path):
+    photos, model = torch.randn(4, 3, 32, 32), a_model()
+
+    sha256 = save_checkpoint(tmp_path, model, a_card())
+    checkpoint = load_checkpoint(tmp_path)
+
+    assert torch.equal(checkpoint.model(photos), model(photos))
+    assert not checkpoint.model.training
+    assert checkpoint.sha256 == checkpoint.card.weights_sha256 == sha256
+    assert checkpoint.card == a_card().model_copy(update={"weights_sha256": sha256})
+
+
+def test_saving_twice_gives_the_same_hash_and_leaves_two_files(tmp_path):
+    assert save_checkpoint(tmp_path, a_model(), a_card()) == save_checkpoint(tmp_path, a_model(), a_card())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["card.json", "model.safetensors"]
+
+
+def test_weights_of_another_card_are_refused(folder):
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: value + 1 for name, value in weights.items()}, folder / "model.safetensors")
+
+    with pytest.raises(BadCheckpoint, match=r"model\.safetensors is not the file that card\.json was written for"):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("change", [{"head.weight": None}, {"surplus": torch.zeros(1)}])
+def test_a_missing_or_unknown_key_is_refused(tmp_path, change):
+    model = a_model()
+    weights = {name: value for name, value in (model.state_dict() | change).items() if value is not None}
+    save_checkpoint(tmp_path, model, a_card())
+    save_file(weights, tmp_path / "model.safetensors")
+    from eye_dx_core.model.pretrained import file_sha256
+
+    card = a_card().model_copy(update={"weights_sha256": file_sha256(tmp_path / "model.safetensors")})
+    (tmp_path / "card.json").write_text(card.model_dump_json(), encoding="utf-8")
+
+    with pytest.raises(BadCheckpoint, match=rf"do not fit the card[\s\S]*{next(iter(change))}"):
+        load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["card.json", "model.safetensors"])
+def test_a_missing_or_cut_file_is_refused(folder, name):
+    path = folder / name
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(BadCheckpoint, match=name):
+        load_checkpoint(folder)
+
+    path.unlink()
+    with pytest.raises(BadCheckpoint, match=name):
+        load_checkpoint(folder)
+
+
+def test_a_card_with_a_size_that_does_not_fit_is_refused(folder):
+    path = folder / "card.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"size": 32', '"size": 33'), encoding="utf-8")
+
+    with pytest.raises(BadCheckpoint, match=r"card\.json"):
+        load_checkpoint(folder)
+
+
+def test_a_deployment_prior_shifts_the_answer_and_no_prior_is_an_even_one():
+    logits = torch.tensor([[1.0, 1.0]])
+
+    even = calibrated(logits, temperature=1.0, log_prior=(0.0, 0.0))
+    skewed = calibrated(logits, temperature=1.0, log_prior=(0.0, 0.0), deployment_prior=(0.9, 0.1))
+
+    assert even.tolist() == [[0.5, 0.5]]
+    assert skewed[0].tolist() == pytest.approx([0.9, 0.1])
+
+
+def test_a_training_prior_in_the_logits_is_taken_out():
+    shares = torch.tensor([0.8, 0.2])
+
+    answer = calibrated(shares.log()[None], temperature=1.0, log_prior=tuple(shares.log().tolist()))
+
+    assert answer[0].tolist() == pytest.approx([0.5, 0.5])

@@ -1,0 +1,78 @@
+"""Answers go out in the shape and on the queue of whoever asked; "not assessed" is never 0."""
+
+import json
+
+from eye_dx_core.queue.announcing import announce_diagnosis, announce_report
+from eye_dx_core.queue.topology import QueueNames
+from eye_dx_core.schema.case import WireFormat
+from tests.builders import NOON, a_case, a_diagnosis, a_report
+
+NAMES = QueueNames()
+PARTNER_CASE = a_case(wire=WireFormat.FOUR_QUEUE)
+
+
+def partner_result(**eyes: str | None) -> dict[str, dict[str, object]]:
+    message = announce_diagnosis(PARTNER_CASE, a_diagnosis(**eyes), names=NAMES, now=NOON)
+    assert message.queue == "result_check_queue"
+    return json.loads(message.body)
+
+
+def test_an_ai_result_has_the_shape_of_the_mission_in_our_envelope():
+    message = announce_diagnosis(a_case(), a_diagnosis(), names=NAMES, now=NOON)
+    body = json.loads(message.body)
+
+    assert (message.queue, body["schema"], body["case_id"]) == ("eye_dx_ai_results", "eye-dx/ai-result/1", "case-1")
+    assert body["body"]["conclusion"] == "年龄相关性黄斑变性"
+    assert body["body"]["confidence"] == 0.87
+    assert body["body"]["abnormal_areas"] == ["黄斑区"]
+    assert body["body"]["patient_id"] == "P2025001"
+    assert [eye["eye"] for eye in body["body"]["eyes"]] == ["OD", "OS"]
+
+
+def test_no_name_and_no_phone_leaves_by_queue():
+    for message in (
+        announce_diagnosis(a_case(), a_diagnosis(), names=NAMES, now=NOON),
+        announce_report(a_case(), a_diagnosis(), a_report(), names=NAMES, now=NOON),
+    ):
+        text = message.body.decode()
+        assert "测试甲" not in text
+        assert "13800138000" not in text
+        assert "OD.jpg" not in text
+
+
+def test_a_partner_gets_zeros_only_for_a_normal_eye_and_only_for_what_the_model_can_tell():
+    result = partner_result(right="N", left="A")
+
+    assert result["odFundusResult"] == {"AMD": 0, "CSC": 0, "RP": 0, "ON": None, "GLA": 0, "RVO": 0, "DR": 0}
+    assert result["osFundusResult"] == {"AMD": 1, "CSC": None, "RP": None, "ON": None, "GLA": None, "RVO": None, "DR": None}
+
+
+def test_an_eye_that_was_not_assessed_is_never_zero():
+    assert set(partner_result(right=None, left="N")["odFundusResult"].values()) == {None}
+
+
+def test_retinopathy_without_a_grade_is_said_in_words():
+    result = partner_result(right="D", left="N")["odFundusResult"]
+
+    assert result["DR"] is None
+    assert "糖尿病视网膜病变" in str(result["note"])
+
+
+def test_a_graded_retinopathy_is_its_grade():
+    assert partner_result(right="D3", left="N")["odFundusResult"]["DR"] == 3
+
+
+def test_a_partner_report_carries_the_doctors_words_and_says_that_the_front_was_not_looked_at():
+    message = announce_report(PARTNER_CASE, a_diagnosis(), a_report(), names=NAMES, now=NOON)
+    body = json.loads(message.body)
+
+    assert (message.queue, body["id"]) == ("result_report_queue", "external-of-case-1")
+    assert "高度近视" in body["fundusInterpret"]
+    assert "未评估" in body["anteriorReport"]
+
+
+def test_the_same_result_always_has_the_same_message_id():
+    first, second = (announce_diagnosis(a_case(), a_diagnosis(), names=NAMES, now=NOON) for _ in range(2))
+
+    assert first == second
+    assert first.message_id != announce_report(a_case(), a_diagnosis(), a_report(), names=NAMES, now=NOON).message_id

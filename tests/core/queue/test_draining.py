@@ -1,0 +1,153 @@
+"""What comes by queue is stored before it is settled, and what cannot be understood is set aside."""
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from eye_dx_core.errors import ServiceUnavailable, Unroutable
+from eye_dx_core.queue.announcing import announce_diagnosis
+from eye_dx_core.queue.draining import DrainResult, drain_reviews, drain_screenings
+from eye_dx_core.queue.memory import MemoryQueue
+from eye_dx_core.queue.outbox import deliver_outbox
+from eye_dx_core.queue.port import Delivery, Message
+from eye_dx_core.queue.topology import QueueNames
+from eye_dx_core.records.memory import MemoryRecords
+from eye_dx_core.schema.case import Case
+from tests.builders import NOON, a_case, a_diagnosis, a_nested_body, a_report
+
+NAMES = QueueNames()
+
+
+def now():
+    return NOON
+
+
+def a_queue(*messages: tuple[str, bytes, str | None]) -> MemoryQueue:
+    queue = MemoryQueue(names=NAMES)
+    for name, body, message_id in messages:
+        queue.publish(name, Message(body=body, message_id=message_id))
+    return queue
+
+
+def drain(queue: MemoryQueue, records: MemoryRecords) -> DrainResult:
+    return drain_screenings(queue, records, names=NAMES, limit=100, now=now)
+
+
+def test_every_wire_format_is_drained():
+    flat = json.dumps({"patient_id": "P2", "photos": ["OD.jpg"]}).encode()
+    check = json.dumps({"id": "abc", "odFundusImg": "/a.jpg"}).encode()
+    queue = a_queue((NAMES.screenings, a_nested_body(), "1"), (NAMES.flat_screenings, flat, None), (NAMES.partner_screenings, check, None))
+    records = MemoryRecords()
+
+    assert drain(queue, records) == DrainResult(new=3)
+    assert len(records.claim_undiagnosed(limit=10, lease_seconds=60)) == 3
+    assert sum(queue.depth(name) for name in NAMES.screening_queues) == 0
+
+
+def test_a_message_sent_twice_is_stored_once():
+    queue, records = a_queue((NAMES.screenings, a_nested_body(), "1"), (NAMES.screenings, a_nested_body(), "1")), MemoryRecords()
+
+    assert drain(queue, records) == DrainResult(new=1, repeated=1)
+
+
+def test_a_bad_message_is_set_aside_and_the_others_are_stored():
+    queue = a_queue((NAMES.screenings, b"not json", "1"), (NAMES.screenings, a_nested_body(), "2"))
+    records = MemoryRecords()
+
+    assert drain(queue, records) == DrainResult(new=1, rejected=1)
+    assert [letter.reason for letter in queue.dead_letters(limit=5)] == ["not JSON"]
+    assert [one.reason for one in records.rejections(since=NOON, until=NOON + timedelta(1))] == ["not JSON"]
+
+
+def test_one_id_with_two_bodies_is_an_incident():
+    queue = a_queue((NAMES.screenings, a_nested_body("P1"), "1"), (NAMES.screenings, a_nested_body("P2"), "1"))
+
+    assert drain(queue, MemoryRecords()) == DrainResult(new=1, rejected=1)
+    assert "another body" in queue.dead_letters(limit=1)[0].reason
+
+
+def test_a_message_is_acked_only_after_its_case_is_stored():
+    class WatchedQueue(MemoryQueue):
+        def ack(self, delivery: Delivery) -> None:
+            assert records.backlog().undiagnosed == 1
+            super().ack(delivery)
+
+    queue, records = WatchedQueue(names=NAMES), MemoryRecords()
+    queue.publish(NAMES.screenings, Message(body=a_nested_body()))
+
+    assert drain(queue, records).new == 1
+    assert queue.depth(NAMES.screenings) == 0
+
+
+def test_when_the_records_are_down_no_message_is_settled():
+    class DeadRecords(MemoryRecords):
+        def add_case(self, case: Case) -> bool:
+            raise ServiceUnavailable("the records did not answer")
+
+    queue = MemoryQueue(names=NAMES, lease_seconds=0)
+    queue.publish(NAMES.screenings, Message(body=a_nested_body()))
+
+    with pytest.raises(ServiceUnavailable):
+        drain(queue, DeadRecords())
+    assert queue.depth(NAMES.screenings) == 1
+    assert queue.dead_letters(limit=1) == ()
+
+
+def test_a_review_is_stored_with_what_the_ai_had_said():
+    queue, records = a_queue((NAMES.reviews, review_body("case-1"), "r")), MemoryRecords()
+    records.add_case(a_case())
+    records.add_diagnosis(a_diagnosis(), [])
+
+    assert drain_reviews(queue, records, names=NAMES, limit=10, now=now) == DrainResult(new=1)
+    review = records.find_review("case-1")
+    assert review is not None
+    assert (review.conclusion, review.ai_conclusion, review.ai_model_version, review.source) == ("高度近视", "A", "3", "queue")
+
+
+def test_a_review_of_an_unknown_or_reported_case_is_set_aside():
+    queue, records = a_queue((NAMES.reviews, review_body("case-9"), "r"), (NAMES.reviews, review_body("case-1"), "s")), MemoryRecords()
+    records.add_case(a_case())
+    records.add_report(a_report(), [])
+
+    assert drain_reviews(queue, records, names=NAMES, limit=10, now=now) == DrainResult(rejected=2)
+    assert [letter.reason for letter in queue.dead_letters(limit=5)] == ["there is no case case-9", "case-1 has its report already"]
+
+
+def test_the_outbox_is_marked_only_after_the_confirm():
+    queue, records = MemoryQueue(names=NAMES), records_with_announcement()
+
+    assert deliver_outbox(queue, records, limit=10, now=now).sent == 1
+    (delivery,) = queue.receive(NAMES.ai_results, limit=5)
+    assert delivery.message.correlation_id == "case-1"
+    assert delivery.message.timestamp == NOON
+    assert records.unsent_messages(limit=5) == ()
+    assert deliver_outbox(queue, records, limit=10, now=now).sent == 0
+
+
+def test_what_nobody_takes_waits_and_the_rest_goes_out():
+    class OneQueueMissing(MemoryQueue):
+        def publish(self, queue: str, message: Message) -> None:
+            if message.correlation_id == "case-1":
+                raise Unroutable("no queue takes this message")
+            super().publish(queue, message)
+
+    records = records_with_announcement()
+    records.add_case(a_case("case-2"))
+    records.add_diagnosis(a_diagnosis("case-2"), [announce_diagnosis(a_case("case-2"), a_diagnosis("case-2"), names=NAMES, now=NOON)])
+
+    delivered = deliver_outbox(OneQueueMissing(names=NAMES), records, limit=10, now=now)
+
+    assert (delivered.sent, delivered.failed) == (1, 1)
+    assert [(one.case_id, one.last_error) for one in records.unsent_messages(limit=5)] == [("case-1", "no queue takes this message")]
+
+
+def records_with_announcement() -> MemoryRecords:
+    records = MemoryRecords()
+    records.add_case(a_case())
+    records.add_diagnosis(a_diagnosis(), [announce_diagnosis(a_case(), a_diagnosis(), names=NAMES, now=NOON)])
+    return records
+
+
+def review_body(case_id: str) -> bytes:
+    return json.dumps({"case_id": case_id, "final_conclusion": "高度近视", "doctor_name": "唐医生"}).encode()
