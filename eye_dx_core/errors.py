@@ -57,5 +57,9 @@ class BadCheckpoint(EyeDxError):
     """Weights or their card are missing, damaged or do not fit the model they are meant for."""
 
 
+class PromotionRefused(EyeDxError):
+    """A model version has not earned trust, or nobody says why it should have it."""
+
+
 class BadReport(EyeDxError):
     """A written report breaks a rule; the text names the rule."""

@@ -38,6 +38,8 @@ def macro_auroc(truth: Indices, probabilities: Probabilities) -> float:
 
 def matthews(truth: Indices, answers: Indices) -> float:
     """Matthews correlation: 0 for any constant answer, however common its label."""
+    if len(np.union1d(truth, answers)) < 2:
+        return 0.0
     return float(matthews_corrcoef(truth, answers))
 
 

@@ -1,0 +1,193 @@
+"""The registry and the training runs in MLflow; models are logged as code with safetensors, never as a pickle."""
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+import mlflow
+import numpy as np
+from mlflow.entities import Dataset, DatasetInput, RunStatus
+from mlflow.entities.model_registry import ModelVersion as MlflowVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.tracking import MlflowClient
+from mlflow.types import Schema, TensorSpec
+
+from eye_dx_core.errors import NotFound, ServiceUnavailable
+from eye_dx_core.registry.memory import check_weights, weights_sha256
+from eye_dx_core.registry.port import CANDIDATE, ModelVersion
+
+_SHA, _METRICS = "eye_dx.weights_sha256", "eye_dx.metrics"
+_REQUIREMENTS = ("torch", "timm", "safetensors", "numpy", "pydantic")
+_NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+
+
+class MlflowRegistry:
+    """The port `ModelRegistry` on an MLflow tracking store, such as `sqlite:///…/mlflow.db`."""
+
+    def __init__(self, tracking_uri: str, *, model_name: str, artifact_folder: Path) -> None:
+        self._uri, self._model_name, self._artifacts = tracking_uri, model_name, artifact_folder
+
+    def add_candidate(self, checkpoint: Path, *, metrics: dict[str, float], tags: dict[str, str]) -> ModelVersion:
+        """See the port."""
+        sha256 = weights_sha256(checkpoint)
+        card = json.loads((checkpoint / "card.json").read_text(encoding="utf-8"))
+        size = int(card["preprocess"]["size"])
+        with _errors():
+            _use_store(self._uri)
+            experiment_id = _experiment(self._client(), self._model_name, self._artifacts)
+            with mlflow.start_run(experiment_id=experiment_id, run_name="candidate", tags=tags):
+                mlflow.log_metrics({f"test_{name}": value for name, value in metrics.items()})
+                logged = mlflow.pyfunc.log_model(
+                    name="checkpoint",
+                    python_model=str(Path(__file__).with_name("pyfunc_model.py")),
+                    artifacts={"checkpoint": str(checkpoint)},
+                    signature=_signature(size, len(card["label_set"]["codes"])),
+                    pip_requirements=[f"{name}=={installed_version(name)}" for name in _REQUIREMENTS],
+                    registered_model_name=self._model_name,
+                    model_type="classifier",
+                )
+        version = str(logged.registered_model_version)
+        self.set_tags(version, tags | {_SHA: sha256, _METRICS: json.dumps(metrics)})
+        self.set_alias(CANDIDATE, version)
+        return self.get_version(version)
+
+    def find_by_alias(self, alias: str) -> ModelVersion | None:
+        """See the port."""
+        try:
+            with _errors():
+                return self._to_version(self._client().get_model_version_by_alias(self._model_name, alias))
+        except NotFound:
+            return None
+
+    def get_version(self, version: str) -> ModelVersion:
+        """See the port."""
+        with _errors(f"there is no version {version} of {self._model_name}"):
+            return self._to_version(self._client().get_model_version(self._model_name, version))
+
+    def versions(self) -> tuple[ModelVersion, ...]:
+        """See the port."""
+        with _errors():
+            found = self._client().search_model_versions(f"name = '{self._model_name}'", max_results=1000)
+            newest_first = sorted(found, key=lambda one: int(one.version), reverse=True)
+            # Only a single version tells its aliases (mlflow issue 9952).
+            return tuple(self.get_version(str(one.version)) for one in newest_first)
+
+    def set_alias(self, alias: str, version: str) -> None:
+        """See the port."""
+        self.get_version(version)
+        with _errors():
+            self._client().set_registered_model_alias(self._model_name, alias, version)
+
+    def set_tags(self, version: str, tags: dict[str, str]) -> None:
+        """See the port."""
+        with _errors(f"there is no version {version} of {self._model_name}"):
+            for name, value in tags.items():
+                self._client().set_model_version_tag(self._model_name, version, name, value)
+
+    def download(self, version: str) -> Path:
+        """See the port. Kept in a folder named by the hash, so that two versions never meet."""
+        known = self.get_version(version)
+        kept = self._artifacts.parent / "downloaded" / known.checkpoint_sha256
+        if not (kept / "card.json").is_file():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            with _errors(), tempfile.TemporaryDirectory(dir=kept.parent) as draft:
+                _use_store(self._uri)
+                fetched = Path(mlflow.artifacts.download_artifacts(f"models:/{self._model_name}/{version}", dst_path=draft))
+                checkpoint = next(fetched.rglob("card.json")).parent
+                check_weights(checkpoint, known.checkpoint_sha256)
+                if not kept.exists():
+                    checkpoint.rename(kept)
+        check_weights(kept, known.checkpoint_sha256)
+        return kept
+
+    def _client(self) -> MlflowClient:
+        return MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
+
+    def _to_version(self, one: MlflowVersion) -> ModelVersion:
+        tags = {str(name): str(value) for name, value in one.tags.items()}
+        return ModelVersion(
+            model_name=self._model_name,
+            version=str(one.version),
+            checkpoint_sha256=tags.pop(_SHA, ""),
+            created_at=datetime.fromtimestamp(one.creation_timestamp / 1000, UTC),
+            aliases=tuple(sorted(map(str, one.aliases))),
+            metrics=json.loads(tags.pop(_METRICS, "{}")),
+            tags=tags,
+        )
+
+
+class TrainingRun:
+    """An MLflow run while it is open."""
+
+    def __init__(self, client: MlflowClient, run_id: str, experiment_id: str) -> None:
+        self._client = client
+        self.run_id = run_id
+        self.url_path = f"#/experiments/{experiment_id}/runs/{run_id}"
+
+    def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Write the metrics of an epoch, so that its curve can be watched."""
+        for name, value in metrics.items():
+            self._client.log_metric(self.run_id, name, value, step=epoch)
+
+    def log_file(self, path: Path) -> None:
+        """Keep a file with the run."""
+        self._client.log_artifact(self.run_id, str(path))
+
+
+@contextmanager
+def start_training_run(
+    tracking_uri: str,
+    experiment: str,
+    *,
+    params: Mapping[str, object],
+    tags: Mapping[str, str],
+    dataset: tuple[str, str],
+    artifact_folder: Path,
+) -> Iterator[TrainingRun]:
+    """Open a run and close it as finished or failed; `dataset` is the name and fingerprint of what is trained on."""
+    with _errors():
+        client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+        experiment_id = _experiment(client, experiment, artifact_folder)
+        run_id = client.create_run(experiment_id, run_name="fine-tuning", tags=dict(tags)).info.run_id
+        for name, value in params.items():
+            client.log_param(run_id, name, value)
+        name, fingerprint = dataset
+        source = Dataset(name=name, digest=fingerprint[:36], source_type="local", source="{}")
+        client.log_inputs(run_id, [DatasetInput(source)])
+    status = RunStatus.FAILED
+    try:
+        yield TrainingRun(client, run_id, experiment_id)
+        status = RunStatus.FINISHED
+    finally:
+        client.set_terminated(run_id, RunStatus.to_string(status))
+
+
+def _experiment(client: MlflowClient, name: str, artifacts: Path) -> str:
+    known = client.get_experiment_by_name(name)
+    return known.experiment_id if known else client.create_experiment(name, artifact_location=artifacts.as_uri())
+
+
+def _signature(size: int, labels: int) -> ModelSignature:
+    squares = TensorSpec(np.dtype(np.uint8), (-1, size, size, 3))
+    return ModelSignature(inputs=Schema([squares]), outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, labels))]))
+
+
+def _use_store(uri: str) -> None:
+    """Logging and downloading models go through MLflow's process-wide store; a process of ours has only this one."""
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+
+
+@contextmanager
+def _errors(not_found: str = "not in the registry") -> Iterator[None]:
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code in _NOT_FOUND:
+            raise NotFound(not_found) from None
+        raise ServiceUnavailable(f"MLflow did not do it ({error.error_code})") from error

@@ -1,0 +1,43 @@
+"""A tiny checkpoint with random weights for tests of what happens around a model."""
+
+from pathlib import Path
+
+import torch
+
+from eye_dx_core.model.adapter import AdapterConfig
+from eye_dx_core.model.checkpoint import CheckpointCard, save_checkpoint
+from eye_dx_core.model.vit import TrunkConfig, build_model
+from eye_dx_core.schema.condition import LABEL_SETS
+from tests.builders import NOON
+
+TINY = TrunkConfig(name="tiny", image_size=64, patch=16, dim=24, depth=2, heads=2)
+ADAPTERS = AdapterConfig(bottleneck=4)
+
+
+def a_checkpoint(folder: Path, *, label_set: str = "eight", seed: int = 3, uncertain_below: float = 0.0) -> Path:
+    torch.manual_seed(seed)
+    labels = LABEL_SETS[label_set]
+    model = build_model(TINY, class_count=len(labels.codes), adapters=ADAPTERS).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    card = CheckpointCard(
+        model_name="tiny-adapters",
+        trunk=TINY,
+        adapters=ADAPTERS,
+        label_set=labels,
+        preprocess=TINY.preprocess(),
+        method="adapters",
+        trunk_sha256="a" * 64,
+        data_fingerprint="b" * 64,
+        splits_fingerprint="c" * 64,
+        training={"epochs": 1},
+        training_counts=(1,) * len(labels.codes),
+        temperature=1.0,
+        log_prior=(0.0,) * len(labels.codes),
+        uncertain_below=uncertain_below,
+        metrics={},
+        created_at=NOON,
+        library_versions={},
+    )
+    save_checkpoint(folder, model, card)
+    return folder

@@ -1,0 +1,150 @@
+"""Every adapter of the port `ModelRegistry` keeps the same promises; promotion works on all of them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from eye_dx_core.errors import BadCheckpoint, NotFound, PromotionRefused
+from eye_dx_core.model.checkpoint import load_checkpoint
+from eye_dx_core.registry.memory import MemoryRegistry
+from eye_dx_core.registry.mlflow import MlflowRegistry, start_training_run
+from eye_dx_core.registry.port import CANDIDATE, CHAMPION, PREVIOUS_CHAMPION, ModelRegistry
+from eye_dx_core.registry.promotion import promote, rollback
+from tests.checkpoints import a_checkpoint
+
+GOOD = {"balanced_accuracy": 0.8, "worst_recall": 0.5, "chance": 0.125}
+
+# MLflow's own: its tables use what SQLAlchemy 2.1 deprecates, and its client leaves sockets and files to the collector.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning", "ignore::ResourceWarning"
+)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One MLflow store for the module: its first use takes seconds."""
+    return tmp_path_factory.mktemp("mlruns")
+
+
+@pytest.fixture(params=["memory", "mlflow"])
+def registry(request: pytest.FixtureRequest, tmp_path: Path, store: Path) -> Iterator[ModelRegistry]:
+    if request.param == "memory":
+        yield MemoryRegistry(tmp_path / "registry")
+        return
+    yield MlflowRegistry(f"sqlite:///{store}/mlflow.db", model_name=f"model-{tmp_path.name}", artifact_folder=store / "artifacts")
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    return a_checkpoint(tmp_path / "checkpoint")
+
+
+def test_a_registered_checkpoint_is_the_candidate(registry: ModelRegistry, checkpoint: Path):
+    version = registry.add_candidate(checkpoint, metrics=GOOD, tags={"trained_on": "phantoms"})
+
+    found = registry.find_by_alias(CANDIDATE)
+    assert found == version
+    assert (version.metrics, version.aliases) == (GOOD, (CANDIDATE,))
+    assert version.tags["trained_on"] == "phantoms"
+    assert version.checkpoint_sha256 == load_checkpoint(checkpoint).sha256
+
+
+def test_a_download_gives_the_same_logits(registry: ModelRegistry, checkpoint: Path):
+    version = registry.add_candidate(checkpoint, metrics=GOOD, tags={})
+    before, after = load_checkpoint(checkpoint), load_checkpoint(registry.download(version.version))
+    batch = torch.rand(2, 3, before.card.preprocess.size, before.card.preprocess.size)
+
+    with torch.inference_mode():
+        assert torch.equal(before.model(batch), after.model(batch))
+
+
+def test_exchanged_weights_are_refused(registry: ModelRegistry, checkpoint: Path):
+    version = registry.add_candidate(checkpoint, metrics=GOOD, tags={})
+    weights = registry.download(version.version) / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+
+    with pytest.raises(BadCheckpoint, match="hash"):
+        registry.download(version.version)
+
+
+def test_what_is_not_there_is_not_found(registry: ModelRegistry):
+    assert registry.find_by_alias(CHAMPION) is None
+    assert registry.versions() == ()
+    for act in (lambda: registry.get_version("9"), lambda: registry.set_alias("x", "9"), lambda: registry.download("9")):
+        with pytest.raises(NotFound):
+            act()
+
+
+def test_promotion_keeps_the_former_champion_and_can_be_taken_back(registry: ModelRegistry, checkpoint: Path):
+    first = registry.add_candidate(checkpoint, metrics=GOOD, tags={})
+    promote(registry, None, reason="first", by="Dr. Test")
+    second = registry.add_candidate(checkpoint, metrics=GOOD, tags={})
+    promote(registry, second.version, reason="newer photographs", by="Dr. Test")
+
+    assert [one.version for one in registry.versions()] == [second.version, first.version]
+    champion, previous = registry.find_by_alias(CHAMPION), registry.find_by_alias(PREVIOUS_CHAMPION)
+    assert champion is not None
+    assert previous is not None
+    assert (champion.version, previous.version) == (second.version, first.version)
+    assert champion.tags["promoted.reason"] == "newer photographs"
+
+    assert rollback(registry, reason="misses AMD", by="Dr. Test").version == first.version
+    back = registry.find_by_alias(CHAMPION)
+    assert back is not None
+    assert back.version == first.version
+
+
+def test_promotion_needs_a_reason_and_a_better_model(registry: ModelRegistry, checkpoint: Path):
+    registry.add_candidate(checkpoint, metrics=GOOD | {"worst_recall": 0.0}, tags={})
+
+    with pytest.raises(PromotionRefused, match="reason"):
+        promote(registry, None, reason=" ", by="Dr. Test")
+    with pytest.raises(PromotionRefused, match="worst class"):
+        promote(registry, None, reason="hope", by="Dr. Test")
+    assert registry.find_by_alias(CHAMPION) is None
+    with pytest.raises(NotFound):
+        rollback(registry, reason="x", by="y")
+
+
+def test_mlflow_serves_the_same_probabilities_without_a_pickle(store: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch):
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    uri = f"sqlite:///{store}/mlflow.db"
+    registry = MlflowRegistry(uri, model_name="served", artifact_folder=store / "artifacts")
+    registry.add_candidate(checkpoint, metrics=GOOD, tags={})
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    served = mlflow.pyfunc.load_model("models:/served/1")
+    ours = load_checkpoint(checkpoint)
+    size = ours.card.preprocess.size
+    squares = np.random.default_rng(0).integers(0, 255, (2, size, size, 3), dtype=np.uint8)
+
+    with torch.inference_mode():
+        expected = ours.probabilities(ours.model(ours.card.preprocess.to_batch(squares))).numpy()
+    assert np.allclose(served.predict(squares), expected)
+    assert not [path for path in store.rglob("*") if path.suffix in (".pkl", ".pickle", ".pt", ".pth")]
+
+
+def test_epochs_are_written_while_a_run_is_open_and_a_failure_is_marked(store: Path):
+    from mlflow.tracking import MlflowClient
+
+    uri = f"sqlite:///{store}/mlflow.db"
+    client = MlflowClient(tracking_uri=uri)
+    with (  # noqa: PT012 - the block is what fails
+        pytest.raises(ZeroDivisionError),
+        start_training_run(
+            uri, "runs", params={"epochs": 2}, tags={"dagster.run_id": "r"}, dataset=("d", "f" * 64), artifact_folder=store / "artifacts"
+        ) as run,
+    ):
+        run.log_epoch(0, {"loss": 2.0})
+        run.log_epoch(1, {"loss": 1.0})
+        assert [one.value for one in client.get_metric_history(run.run_id, "loss")] == [2.0, 1.0]
+        1 / 0  # noqa: B018
+
+    kept = client.get_run(run.run_id)
+    assert kept.info.status == "FAILED"
+    assert kept.data.tags["dagster.run_id"] == "r"
