@@ -146,11 +146,13 @@ def pretrain(args: argparse.Namespace, data: tuple[np.ndarray, np.ndarray, np.nd
     mapper = Mapper()
     if args.resume:
         mapper.load_state_dict(torch.load(args.resume, weights_only=True))
+        # Other pictures than the first run began with.
+        rng = np.random.default_rng([args.seed, args.steps_before])
     optimizer = torch.optim.AdamW(mapper.parameters(), lr=args.lr, weight_decay=0.05, betas=(0.9, 0.98), fused=True)
     weight = torch.full((len(STRUCTURES), 1, 1), 3.0)
     started, shown = time.monotonic(), [0.0, 0.0]
     for step in range(args.steps):
-        rate = learning_rate_at(step, peak=args.lr, warmup_steps=150, total_steps=args.steps)
+        rate = learning_rate_at(step, peak=args.lr, warmup_steps=100, total_steps=args.steps)
         for group in optimizer.param_groups:
             group["lr"] = rate
         photos, wanted_maps, wanted_amounts = batch_of(*data, rng, args.batch_size)
@@ -187,7 +189,8 @@ def ship(mapper: Mapper, args: argparse.Namespace, folder: Path) -> None:
         "phantoms": args.phantoms,
         "first_seed": FIRST_SEED,
         "last_seed": FIRST_SEED + args.phantoms - 1,
-        "steps": args.steps,
+        "steps": args.steps_before + args.steps,
+        "restarted_after_step": args.steps_before or None,
         "batch_size": args.batch_size,
         "learning_rate": args.lr,
         "seed": args.seed,
@@ -211,6 +214,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("/tmp/eye_dx_pretraining"), help="Folder of the drawn phantoms.")
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--resume", type=Path, default=None, help="Weights of an earlier run (mapper.pt) to go on from.")
+    parser.add_argument("--steps-before", type=int, default=0, help="Steps of that earlier run.")
     parser.add_argument("--out", type=Path, default=SHIPPED)
     args = parser.parse_args()
     data = draw_all(args.work, args.phantoms, args.workers)

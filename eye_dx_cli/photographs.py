@@ -101,7 +101,6 @@ def diagnose(
     from eye_dx_core.inference.diagnosing import predict_photos
     from eye_dx_core.inference.predictor import Predictor
     from eye_dx_core.model.checkpoint import load_checkpoint
-
     from eye_dx_core.schema.diagnosis import Outcome
 
     if checkpoint is not None:

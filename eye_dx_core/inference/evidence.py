@@ -1,0 +1,94 @@
+"""Where the model saw what it concluded: a map over patches, and the zones of the fundus that it points to."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from eye_dx_core.model.vit import FundusVit
+from eye_dx_core.schema.case import Laterality
+from eye_dx_core.schema.diagnosis import AbnormalArea, Zone
+from eye_dx_core.schema.frozen import Frozen
+
+Map = NDArray[np.floating]
+
+# In units of the field's radius, for the usual field of 45 to 50 degrees: disc and fovea lie 15.5 degrees apart.
+_DISC_TO_FOVEA, _DISC_ZONE, _MACULA_ZONE, _PERIPHERY_FROM = 0.62, 0.22, 0.32, 0.78
+_LEAST_SHARE, _LEAST_DENSITY, _MOST_ZONES = 0.15, 1.3, 3
+
+
+class Disc(Frozen):
+    """The optic disc as found in a square, in field units (-1..1, x to the right, y down)."""
+
+    x: float
+    y: float
+
+
+def evidence_maps(model: FundusVit, tokens: torch.Tensor, condition_indices: torch.Tensor) -> Map:
+    """Gradient × activation of the last block's patch tokens for one conclusion per photo: (photo, down, across), 0 and up.
+
+    Only the pooling and the head are differentiated, so it costs next to nothing beside the reading itself. What every
+    patch shares is taken off: it argues for no place.
+    """
+    leaf = tokens.detach().clone().requires_grad_(True)  # noqa: FBT003 - torch's own signature
+    with torch.enable_grad():
+        logits = model.head(model.pool(leaf))
+        chosen = logits.gather(1, condition_indices[:, None]).sum()
+        (gradient,) = torch.autograd.grad(chosen, leaf)
+    score = (gradient * leaf.detach()).sum(dim=-1)[:, 1:]  # (photo, patch): the class token has no place
+    score = (score - score.median(dim=1, keepdim=True).values).clamp(min=0)
+    down, across = model.grid
+    return score.reshape(-1, down, across).numpy()
+
+
+def find_disc(square: NDArray[np.uint8]) -> Disc | None:
+    """The brightest compact spot of the square, or None when nothing stands out."""
+    size = square.shape[0]
+    light = square[..., :2].astype(np.float32).mean(axis=2)
+    spots = gaussian_filter(light, size * 0.035) - gaussian_filter(light, size * 0.12)
+    axis = (np.arange(size) + 0.5) / size * 2 - 1
+    inside = axis[None, :] ** 2 + axis[:, None] ** 2 < 0.8
+    spread = float(spots[inside].std())
+    down, across = np.unravel_index(int(np.where(inside, spots, -np.inf).argmax()), spots.shape)
+    if spread < 1e-6 or float(spots[down, across]) < 3 * spread:
+        return None
+    return Disc(x=float(axis[across]), y=float(axis[down]))
+
+
+def find_zones(evidence: Map, square: NDArray[np.uint8], eye: Laterality | None) -> tuple[AbnormalArea, ...]:
+    """The zones that hold clearly more of the evidence than of the area, strongest first; empty when it is not localised.
+
+    Args:
+        evidence: (down, across), over the square.
+        square: the photograph that was read, (size, size, rgb).
+        eye: which eye, if known; otherwise the disc's side tells.
+    """
+    total, disc = float(evidence.sum()), find_disc(square)
+    if total <= 0 or disc is None:
+        return ()
+    zones = _zones_of_patches(evidence.shape[0], disc, eye)
+    areas: list[AbnormalArea] = []
+    for zone in Zone:
+        here = zones == zone
+        share, extent = float(evidence[here].sum()) / total, float(here.sum()) / max(1, int((zones != "").sum()))
+        if share >= _LEAST_SHARE and share >= _LEAST_DENSITY * extent:
+            areas.append(AbnormalArea(zone=zone, strength=min(1.0, share)))
+    return tuple(sorted(areas, key=lambda area: -area.strength)[:_MOST_ZONES])
+
+
+def _zones_of_patches(grid: int, disc: Disc, eye: Laterality | None) -> NDArray[np.str_]:
+    """The zone of each patch, empty outside the field; later rules overrule earlier ones."""
+    axis = (np.arange(grid) + 0.5) / grid * 2 - 1
+    x, y = np.meshgrid(axis, axis)
+    nasal = (1.0 if disc.x > 0 else -1.0) if eye is None else (1.0 if eye is Laterality.RIGHT else -1.0)
+    fovea_x, fovea_y = disc.x - nasal * _DISC_TO_FOVEA, disc.y + 0.05
+    zones = np.full((grid, grid), "", dtype="<U32")
+    is_temporal = (disc.x - x) * nasal > 0
+    zones[~is_temporal] = Zone.NASAL
+    zones[is_temporal & (y < fovea_y)] = Zone.SUPERIOR_TEMPORAL
+    zones[is_temporal & (y >= fovea_y)] = Zone.INFERIOR_TEMPORAL
+    zones[np.hypot(x, y) > _PERIPHERY_FROM] = Zone.PERIPHERY
+    zones[np.hypot(x - fovea_x, y - fovea_y) < _MACULA_ZONE] = Zone.MACULA
+    zones[np.hypot(x - disc.x, y - disc.y) < _DISC_ZONE] = Zone.DISC
+    zones[np.hypot(x, y) > 1] = ""
+    return zones

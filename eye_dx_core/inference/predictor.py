@@ -1,0 +1,63 @@
+"""Reads prepared squares in batches with one checkpoint."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from eye_dx_core.inference.evidence import Map, evidence_maps
+from eye_dx_core.model.checkpoint import Checkpoint, CheckpointCard
+from eye_dx_core.schema.condition import Label
+
+
+@dataclass(frozen=True)
+class SquareReading:
+    """What the model says of one square: calibrated probabilities in label order, and where the likeliest label was seen."""
+
+    probabilities: NDArray[np.float32]
+    condition_index: int
+    evidence: Map
+
+
+class Predictor:
+    """One loaded model version. Batches are split to `batch_size`, and a photo's answer does not depend on its batch."""
+
+    def __init__(self, checkpoint: Checkpoint, *, model_name: str, model_version: str, batch_size: int = 8) -> None:
+        self._checkpoint, self._batch_size = checkpoint, batch_size
+        self.model_name, self.model_version = model_name, model_version
+        self._checkpoint.model.eval()
+
+    @property
+    def card(self) -> CheckpointCard:
+        """The card of the checkpoint."""
+        return self._checkpoint.card
+
+    @property
+    def checkpoint_sha256(self) -> str:
+        """Hash of the weights."""
+        return self._checkpoint.sha256
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """Labels in the order of the probabilities."""
+        return self.card.label_set.labels
+
+    def read_squares(self, squares: NDArray[np.uint8]) -> tuple[SquareReading, ...]:
+        """Read squares (photo, size, size, rgb), cropped to the field of view at the card's size."""
+        readings: list[SquareReading] = []
+        for start in range(0, len(squares), self._batch_size):
+            readings += self._read_batch(squares[start : start + self._batch_size])
+        return tuple(readings)
+
+    def _read_batch(self, squares: NDArray[np.uint8]) -> list[SquareReading]:
+        model = self._checkpoint.model
+        with torch.no_grad():
+            tokens = model.features(self.card.preprocess.to_batch(squares))
+            probabilities = self._checkpoint.probabilities(model.head(model.pool(tokens)))
+        likeliest = probabilities.argmax(dim=1)
+        maps = evidence_maps(model, tokens, likeliest)
+        return [
+            SquareReading(probabilities=row, condition_index=int(index), evidence=evidence)
+            for row, index, evidence in zip(probabilities.numpy(), likeliest, maps, strict=True)
+        ]
