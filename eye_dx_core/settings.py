@@ -147,3 +147,8 @@ def child_environment(settings: Settings) -> dict[str, str]:
     """The environment for processes we start: the same state folder, Dagster's home, and third parties held short."""
     ours = {"EYE_DX_STATE_DIR": str(settings.state), "DAGSTER_HOME": str(settings.dagster_home)}
     return dict(os.environ) | _THIRD_PARTY_ENVIRONMENT | ours  # noqa: TID251
+
+
+def adopt_environment(settings: Settings) -> None:
+    """Make this process see what the processes see that it starts."""
+    os.environ.update(child_environment(settings))  # noqa: TID251

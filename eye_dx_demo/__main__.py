@@ -19,7 +19,7 @@ from eye_dx_core.queue.port import Message, Queue
 from eye_dx_core.records.port import CaseRecord, Records
 from eye_dx_core.registry.port import CHAMPION
 from eye_dx_core.schema.message import parse_screening
-from eye_dx_core.settings import Settings, child_environment, get_settings
+from eye_dx_core.settings import Settings, adopt_environment, child_environment, get_settings
 from eye_dx_demo import outcome
 from eye_dx_demo.dagster_runs import follow_run, launch_job, materialize_partition, running_daemon
 from eye_dx_demo.screenings import DemoScreening, draw_screenings, messages_of
@@ -44,6 +44,7 @@ def main() -> int:
 
 def run_demo(settings: Settings) -> list[str]:
     """Run every step; return what is not in its place at the end."""
+    adopt_environment(settings)
     refuse_to_replace_a_real_champion(settings)
     prepare_state(settings)
     tag = f"demo{datetime.now(UTC):%m%d%H%M%S}"

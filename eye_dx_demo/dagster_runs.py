@@ -105,12 +105,15 @@ def _line_of(entry: dg.EventLogEntry) -> str | None:
     """What a person wants to know of an event: materialised assets, check results, failures, and what our code logged."""
     event = entry.dagster_event
     if event is None:
-        return f"  {entry.user_message}" if entry.user_message else None
+        # Our own lines only; Dagster's begin with the executor's bookkeeping.
+        is_ours = entry.user_message and not entry.user_message.startswith("Dependencies for step")
+        return f"  {entry.user_message}" if is_ours else None
     if event.event_type_value == "ASSET_MATERIALIZATION" and event.asset_key is not None:
         return f"  materialised {event.asset_key.to_user_string()}"
     if event.event_type_value == "ASSET_CHECK_EVALUATION":
         check = event.asset_check_evaluation_data
         return f"  check {check.check_name}: {'passed' if check.passed else 'FAILED'}"
     if event.event_type_value == "STEP_FAILURE":
-        return f"  FAILED {event.step_key}: {event.message}"
+        error = event.step_failure_data.error
+        return f"  FAILED {event.step_key}: {(error.cause or error).message.strip() if error else event.message}"
     return None

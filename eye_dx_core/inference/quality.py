@@ -1,5 +1,6 @@
-"""A first gate before the model: pictures that nobody could read. Blur is left to the model and the doctor,
-because a cloudy lens, which is a finding, looks the same.
+"""A first gate before the model: pictures that nobody could read.
+
+Blur is left to the model and the doctor, because a cloudy lens, which is a finding, looks the same.
 """
 
 import numpy as np

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from torch.nn import functional
 
-KEPT_ACCURACY, LARGEST_ABSTENTION = 0.9, 0.3
+KEPT_ACCURACY, EVEN_ODDS, LARGEST_ABSTENTION = 0.9, 0.5, 0.3
 _SMALLEST_T, _LARGEST_T = 0.2, 5.0
 
 
@@ -32,9 +32,9 @@ def fit_temperature(evidence: torch.Tensor, condition_indices: torch.Tensor, log
 def choose_uncertain_below(confidences: NDArray[np.float64], is_right: NDArray[np.bool_], weights: NDArray[np.float64]) -> float:
     """The lowest confidence from which answers are right often enough.
 
-    The threshold is the lowest confidence at which at least `KEPT_ACCURACY` of the answers at or above it are right, but
-    never so high that more than `LARGEST_ABSTENTION` go unanswered: a screen that always says "uncertain" helps nobody.
-    Zero when all answers together are right often enough.
+    The threshold is the lowest confidence at which at least `KEPT_ACCURACY` of the answers at or above it are right, and at
+    least even odds: a calibrated answer below them is more likely wrong than right, however well a small split went. But
+    it is never so high that more than `LARGEST_ABSTENTION` go unanswered: a screen that always says "uncertain" helps nobody.
 
     Args:
         confidences: of the top answers on the calibration split.
@@ -44,10 +44,7 @@ def choose_uncertain_below(confidences: NDArray[np.float64], is_right: NDArray[n
     order = np.argsort(-confidences)
     kept = np.cumsum(weights[order])
     accuracies = np.cumsum((weights * is_right)[order]) / kept
-    shares = kept / kept[-1]
-    if accuracies[-1] >= KEPT_ACCURACY:
-        return 0.0
-    # `<` below the share lets the answer on the border be kept.
-    allowed = np.flatnonzero(shares >= 1 - LARGEST_ABSTENTION)
-    good = [position for position in allowed if accuracies[position] >= KEPT_ACCURACY]
-    return float(confidences[order][max(good) if good else allowed[0]])
+    good = np.flatnonzero(accuracies >= KEPT_ACCURACY)
+    highest = confidences[order][np.argmax(kept / kept[-1] >= 1 - LARGEST_ABSTENTION)]
+    wanted = confidences[order][good[-1]] if len(good) else highest
+    return float(min(max(wanted, EVEN_ODDS), highest))

@@ -94,7 +94,7 @@ def imbalance_report(settings: dg.ResourceParam[Settings]) -> dg.MaterializeResu
             "imbalance_ratio": report.ratio,
             "gini": report.gini,
             "entropy": report.entropy,
-            "severity": report.severity,
+            "severity": report.severity.value,
             "file": dg.MetadataValue.path(settings.prepared / "imbalance.json"),
         }
     )

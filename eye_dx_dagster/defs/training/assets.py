@@ -33,7 +33,7 @@ def fine_tuned_checkpoint(
 
     Epochs appear in the log and as MLflow metrics while it runs.
     """
-    from eye_dx_core.registry.tracking import start_training_run
+    from eye_dx_core.registry.mlflow import start_training_run
 
     from eye_dx_core import wiring
     from eye_dx_core.dataset.manifest import load_manifest

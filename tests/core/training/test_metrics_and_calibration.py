@@ -63,12 +63,12 @@ def threshold(confidences: list[float], is_right: list[bool]) -> float:
     return choose_uncertain_below(np.array(confidences), np.array(is_right), np.ones(len(confidences)))
 
 
-def test_no_answer_is_uncertain_when_all_together_are_right_often_enough():
-    assert threshold([0.9, 0.8, 0.4], [True, True, True]) == 0.0
+def test_even_odds_are_enough_when_all_answers_together_are_right_often_enough():
+    assert threshold([0.99, 0.9, 0.8, 0.7, 0.2], [True] * 5) == 0.5
 
 
 def test_the_threshold_leaves_out_the_doubtful_wrong_answers():
-    confidences = [0.99, 0.97, 0.95, 0.93, 0.9, 0.88, 0.86, 0.84, 0.5, 0.4]
+    confidences = [0.99, 0.97, 0.95, 0.93, 0.9, 0.88, 0.86, 0.84, 0.6, 0.55]
 
     assert threshold(confidences, [True] * 8 + [False] * 2) == 0.84
 
@@ -77,5 +77,13 @@ def test_a_hopeless_model_still_answers_most_photographs():
     confidences = np.linspace(0.9, 0.3, 10).tolist()
 
     below = threshold(confidences, [False] * 10)
+
+    assert sum(confidence >= below for confidence in confidences) == 7
+
+
+def test_a_model_that_is_never_sure_still_answers_most_photographs():
+    confidences = np.linspace(0.4, 0.2, 10).tolist()
+
+    below = threshold(confidences, [True] * 10)
 
     assert sum(confidence >= below for confidence in confidences) == 7
