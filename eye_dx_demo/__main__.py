@@ -1,6 +1,7 @@
 """Runs the chain from phantoms to delivered reports and shows what came out; exit code 0 when every case is in its place."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -30,8 +31,10 @@ _RUN_TIMEOUT, _WAIT_SECONDS = 600, 180
 def main() -> int:
     """Run the demo; return the exit code."""
     started = time.monotonic()
-    settings = get_settings()
+    # As Ctrl-C does: the daemon must be stopped on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
+        settings = get_settings()
         missing = run_demo(settings)
     except EyeDxError as error:
         console.print(f"[red]demo: {error}[/red]")

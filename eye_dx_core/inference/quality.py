@@ -6,20 +6,19 @@ Blur is left to the model and the doctor, because a cloudy lens, which is a find
 import numpy as np
 from numpy.typing import NDArray
 
-# On phantoms and on real photographs of five sources: exposure defects fall far outside, under 2 % of the real ones do.
-_TOO_DARK, _TOO_BRIGHT_SHARE, _LIT_SHARE = 28.0, 0.5, 0.55
+# Mean brightness (brightest channel, 0-255) and lit share inside the field. Of 200 real photographs from five sources 2 % are darker
+# than 42 and 1 % brighter than 221; badly exposed phantoms lie under 38 and over 250.
+_TOO_DARK, _TOO_BRIGHT, _LIT_SHARE = 42.0, 240.0, 0.55
 
 
 def find_quality_problem(square: NDArray[np.uint8]) -> str | None:
     """Why a square (size, size, rgb) cannot be read: `too_dark`, `too_bright`, `field_cut`; None when it can."""
     size = square.shape[0]
     axis = (np.arange(size) + 0.5) / size * 2 - 1
-    inside = square[axis[None, :] ** 2 + axis[:, None] ** 2 < 0.92]
-    brightest = inside.max(axis=1)
-    if float(np.percentile(brightest, 90)) < 2 * _TOO_DARK and float(brightest.mean()) < _TOO_DARK:
+    brightest = square[axis[None, :] ** 2 + axis[:, None] ** 2 < 0.92].max(axis=1)
+    brightness = float(brightest.mean())
+    if brightness < _TOO_DARK:
         return "too_dark"
-    if float((inside[:, 1] >= 250).mean()) > _TOO_BRIGHT_SHARE or float((inside.min(axis=1) >= 235).mean()) > _TOO_BRIGHT_SHARE / 2:
+    if brightness > _TOO_BRIGHT:
         return "too_bright"
-    if float((brightest > 12).mean()) < _LIT_SHARE:
-        return "field_cut"
-    return None
+    return "field_cut" if float((brightest > 12).mean()) < _LIT_SHARE else None

@@ -1,156 +1,187 @@
-"""The clinic's day in numbers, from the records."""
+"""The clinic's day in numbers: how many, what was found, whether doctor and AI agree, how long it took, what got stuck."""
 
-import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import date
-from statistics import median, quantiles
-
-from matplotlib.figure import Figure
+from datetime import date, datetime
+from statistics import mean, median, quantiles
 
 from eye_dx_core.records.port import CaseRecord, Rejection
+from eye_dx_core.reporting.agreement import decide_agreement
+from eye_dx_core.reporting.daily_charts import draw_charts
 from eye_dx_core.schema.condition import LABELS
 from eye_dx_core.schema.diagnosis import EyeDiagnosis, Outcome
 from eye_dx_core.schema.frozen import Frozen
 
+_CONFIDENCE_BINS = 10
 
-class Seconds(Frozen):
-    """Waiting times of a day, in seconds; None when nothing was finished."""
 
-    median: float | None
-    longest: float | None
+class Spread(Frozen):
+    """How a figure spreads over the day's cases or eyes."""
+
+    mean: float
+    p10: float
+    median: float
+    p90: float
+    largest: float
 
 
 class DailyReport(Frozen):
-    """One day by the local calendar, counted by when screenings were received."""
+    """One day of the clinic. It counts, and names nobody.
+
+    Conclusions are counted per eye by label code, `uncertain` or `not_assessed`; times run from the message's receipt.
+    """
 
     day: date
     cases: int
+    diagnosed: int
+    reviewed: int
+    reported: int
     eyes: int
     conclusions: dict[str, int]
-    """Eyes per label code."""
-    uncertain_eyes: int
-    not_assessed_eyes: int
+    uncertain: int
+    not_assessed: int
     not_assessed_reasons: dict[str, int]
-    confidence_quartiles: tuple[float, float, float] | None
-    reviewed: int
-    comparable: int
+    confidence: Spread | None
+    confidence_histogram: tuple[int, ...]
+    """Eyes by confidence in steps of a tenth, the lowest first."""
+    compared: int
     agreed: int
-    reported: int
-    to_ai_result: Seconds
-    to_report: Seconds
+    seconds_to_ai: Spread | None
+    seconds_to_report: Spread | None
+    written_by: dict[str, int]
+    fallbacks: dict[str, int]
     undelivered: int
     dead_letters: dict[str, int]
 
     @property
     def agreement(self) -> float | None:
-        """Share of comparable cases in which doctor and AI agree; None when there is none."""
-        return self.agreed / self.comparable if self.comparable else None
+        """Share of compared cases in which doctor and AI agree; None when there was nothing to compare."""
+        return self.agreed / self.compared if self.compared else None
 
 
 def summarise_day(records: Iterable[CaseRecord], rejections: Sequence[Rejection], *, day: date) -> DailyReport:
-    """Count a day. Doctor and AI agree when the doctor's conclusion names what the AI concluded for the case."""
-    found = list(records)
-    eyes = [eye for record in found if record.diagnosis for eye in record.diagnosis.eyes]
-    confidences = sorted(eye.confidence for eye in eyes if eye.conclusion is not None and eye.confidence is not None)
-    agreements = [agrees for record in found if (agrees := _agrees(record)) is not None]
+    """Count a day.
+
+    Args:
+        records: the cases received on that day; they are read once.
+        rejections: the messages set aside on that day.
+        day: local date, for the title.
+    """
+    kept = tuple(records)
+    eyes = [eye for record in kept if record.diagnosis for eye in record.diagnosis.eyes]
+    confidences = [eye.confidence for eye in eyes if eye.confidence is not None]
+    agreements = [one for record in kept if (one := _agreement_of(record)) is not None]
+    reports = [record.report for record in kept if record.report]
     return DailyReport(
         day=day,
-        cases=len(found),
+        cases=len(kept),
+        diagnosed=sum(record.diagnosis is not None for record in kept),
+        reviewed=sum(record.review is not None for record in kept),
+        reported=len(reports),
         eyes=len(eyes),
-        conclusions=dict(Counter(eye.conclusion for eye in eyes if eye.conclusion is not None).most_common()),
-        uncertain_eyes=sum(eye.outcome is Outcome.UNCERTAIN for eye in eyes),
-        not_assessed_eyes=sum(eye.outcome is Outcome.NOT_ASSESSED for eye in eyes),
-        not_assessed_reasons=dict(Counter(_reason(eye) for eye in eyes if eye.outcome is Outcome.NOT_ASSESSED)),
-        confidence_quartiles=_quartiles(confidences),
-        reviewed=sum(record.review is not None for record in found),
-        comparable=len(agreements),
+        conclusions=_counted(_conclusion_key(eye) for eye in eyes),
+        uncertain=sum(eye.outcome is Outcome.UNCERTAIN for eye in eyes),
+        not_assessed=sum(eye.outcome is Outcome.NOT_ASSESSED for eye in eyes),
+        not_assessed_reasons=_counted(eye.reason or "unknown" for eye in eyes if eye.outcome is Outcome.NOT_ASSESSED),
+        confidence=_spread(confidences),
+        confidence_histogram=_histogram(confidences),
+        compared=len(agreements),
         agreed=sum(agreements),
-        reported=sum(record.report is not None for record in found),
-        to_ai_result=_waits(
-            (record.diagnosis.diagnosed_at - record.case.received_at).total_seconds() for record in found if record.diagnosis
-        ),
-        to_report=_waits((record.report.written_at - record.case.received_at).total_seconds() for record in found if record.report),
-        undelivered=sum(message.sent_at is None for record in found for message in record.outbox),
-        dead_letters=dict(Counter(one.reason for one in rejections)),
+        seconds_to_ai=_spread([_seconds(one, one.diagnosis.diagnosed_at) for one in kept if one.diagnosis]),
+        seconds_to_report=_spread([_seconds(one, one.report.written_at) for one in kept if one.report]),
+        written_by=_counted(report.writer for report in reports),
+        fallbacks=_counted(report.fallback_reason for report in reports if report.fallback_reason),
+        undelivered=sum(message.sent_at is None for record in kept for message in record.outbox),
+        dead_letters=_counted(one.reason for one in rejections),
     )
 
 
-def _agrees(record: CaseRecord) -> bool | None:
-    """Whether the doctor's free text names the AI's conclusion; None when one of the two has not spoken."""
+def _agreement_of(record: CaseRecord) -> bool | None:
+    """The AI's word on the case against the doctor's; None where one of them has no conclusion."""
     if record.diagnosis is None or record.diagnosis.label is None or record.review is None:
         return None
-    label, said = record.diagnosis.label, record.review.conclusion
-    family = [one for one in LABELS.values() if one.condition is label.condition]
-    names = {name for one in family for name in (one.name_zh, one.name_zh.split("（")[0], one.name_en)}
-    return any(name in said for name in names) or (label.is_normal and "正常" in said)
+    return decide_agreement(record.diagnosis.label, record.review.conclusion)
 
 
-def _reason(eye: EyeDiagnosis) -> str:
-    return eye.reason or "unknown"
+def _conclusion_key(eye: EyeDiagnosis) -> str:
+    return eye.conclusion or eye.outcome.value
 
 
-def _quartiles(values: Sequence[float]) -> tuple[float, float, float] | None:
+def _counted(keys: Iterable[str]) -> dict[str, int]:
+    """Most frequent first, then by name, so that two runs write the same file."""
+    return dict(sorted(Counter(keys).items(), key=lambda item: (-item[1], item[0])))
+
+
+def _seconds(record: CaseRecord, until: datetime) -> float:
+    return (until - record.case.received_at).total_seconds()
+
+
+def _spread(values: Sequence[float]) -> Spread | None:
     if not values:
         return None
-    low, middle, high = quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
-    return low, middle, high
+    tenths = quantiles(values, n=10, method="inclusive") if len(values) > 1 else [values[0]] * 9
+    return Spread(mean=mean(values), p10=tenths[0], median=median(values), p90=tenths[8], largest=max(values))
 
 
-def _waits(seconds: Iterable[float]) -> Seconds:
-    waits = list(seconds)
-    return Seconds(median=median(waits), longest=max(waits)) if waits else Seconds(median=None, longest=None)
+def _histogram(confidences: Iterable[float]) -> tuple[int, ...]:
+    counts = Counter(min(int(one * _CONFIDENCE_BINS), _CONFIDENCE_BINS - 1) for one in confidences)
+    return tuple(counts[step] for step in range(_CONFIDENCE_BINS))
 
 
 def daily_markdown(report: DailyReport) -> str:
     """The day as a page of tables."""
-    if not report.cases and not report.dead_letters:
-        return f"# {report.day}\n\nNo screening was received.\n"
-    rows = [
-        ("screenings received", report.cases),
+    if report.cases == 0 and not report.dead_letters:
+        return f"# Diagnosis report of {report.day}\n\nNo case was received on this day. 当日没有病例。\n"
+    parts = [f"# Diagnosis report of {report.day}", _table(("figure", "value"), _figures(report))]
+    conclusions = [(f"{_name_zh(key)} (`{key}`)", count) for key, count in report.conclusions.items()]
+    for title, head, rows in (
+        ("AI conclusions per eye", "conclusion", conclusions),
+        ("Why eyes were not assessed", "reason", list(report.not_assessed_reasons.items())),
+        ("Reports by writer", "writer", list(report.written_by.items())),
+        ("Why the template wrote instead of the language model", "reason", list(report.fallbacks.items())),
+        ("Dead letters", "reason", list(report.dead_letters.items())),
+    ):
+        if rows:
+            parts += [f"## {title}", _table((head, "count"), rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _figures(report: DailyReport) -> list[tuple[str, object]]:
+    agreement = "nothing to compare" if report.agreement is None else f"{report.agreement:.0%} ({report.agreed} of {report.compared})"
+    confidence = report.confidence
+    return [
+        ("cases received", report.cases),
+        ("diagnosed / reviewed / reported", f"{report.diagnosed} / {report.reviewed} / {report.reported}"),
         ("eyes read", report.eyes),
-        ("eyes uncertain", report.uncertain_eyes),
-        ("eyes not assessed", f"{report.not_assessed_eyes} {_in_words(report.not_assessed_reasons)}".strip()),
-        ("confidence (quartiles)", _fixed(report.confidence_quartiles)),
-        ("reviewed by a doctor", report.reviewed),
-        ("doctor and AI agree", "–" if report.agreement is None else f"{report.agreed} of {report.comparable} ({report.agreement:.0%})"),
-        ("reports written", report.reported),
-        ("message to AI result, median / longest", f"{_seconds(report.to_ai_result.median)} / {_seconds(report.to_ai_result.longest)}"),
-        ("message to report, median / longest", f"{_seconds(report.to_report.median)} / {_seconds(report.to_report.longest)}"),
-        ("messages undelivered", report.undelivered),
-        ("messages set aside", f"{sum(report.dead_letters.values())} {_in_words(report.dead_letters)}".strip()),
+        ("not assessed / uncertain (eyes)", f"{report.not_assessed} / {report.uncertain}"),
+        ("confidence, mean (10 %–90 %)", f"{confidence.mean:.2f} ({confidence.p10:.2f}–{confidence.p90:.2f})" if confidence else "—"),
+        ("doctor agrees with AI", agreement),
+        ("message to AI result, median / longest", _times(report.seconds_to_ai)),
+        ("message to report, median / longest", _times(report.seconds_to_report)),
+        ("undelivered messages", report.undelivered),
+        ("dead letters", sum(report.dead_letters.values())),
     ]
-    conclusions = "".join(
-        f"| {code} | {LABELS[code].name_zh} / {LABELS[code].name_en} | {count} |\n" for code, count in report.conclusions.items()
-    )
-    summary = "".join(f"| {name} | {value} |\n" for name, value in rows)
-    return f"# {report.day}\n\n| | |\n|---|---|\n{summary}\n| code | AI conclusion | eyes |\n|---|---|---:|\n{conclusions}"
 
 
-def _in_words(counts: dict[str, int]) -> str:
-    return f"({', '.join(f'{count} {name}' for name, count in counts.items())})" if counts else ""
+def _times(spread: Spread | None) -> str:
+    return f"{spread.median:.0f} s / {spread.largest:.0f} s" if spread else "—"
 
 
-def _fixed(values: tuple[float, ...] | None) -> str:
-    return " / ".join(f"{value:.2f}" for value in values) if values else "–"
+def _name_zh(key: str) -> str:
+    return LABELS[key].name_zh if key in LABELS else {"uncertain": "不确定"}.get(key, "未能评估")
 
 
-def _seconds(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0f} s"
+def _table(head: tuple[str, str], rows: Iterable[tuple[str, object]]) -> str:
+    lines = [f"| {head[0]} | {head[1]} |", "|---|---|"]
+    return "\n".join(lines + [f"| {_cell(name)} | {_cell(value)} |" for name, value in rows])
+
+
+def _cell(value: object) -> str:
+    """Reasons come from outside: a pipe or a line break in one must not break the table."""
+    return " ".join(str(value).replace("|", "\\|").split())
 
 
 def daily_figure(report: DailyReport) -> bytes:
-    """Eyes per AI conclusion as PNG; codes, because a server may have no Chinese font."""
-    counts = report.conclusions | {"uncertain": report.uncertain_eyes, "not assessed": report.not_assessed_eyes}
-    figure = Figure(figsize=(6, 3), dpi=90, layout="constrained")
-    axes = figure.subplots()
-    bars = axes.bar(list(counts), list(counts.values()), color=["#31688e"] * len(report.conclusions) + ["#c9a227", "#8a8a8a"])
-    axes.bar_label(bars, fontsize=8)
-    axes.set_ylim(0, max([*counts.values(), 1]) * 1.15)
-    axes.set_xlabel("AI conclusion")
-    axes.set_ylabel("eyes")
-    axes.set_title(f"{report.day}: {report.cases} screenings, {report.eyes} eyes", fontsize=10)
-    axes.spines[["top", "right"]].set_visible(False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    """The day as a PNG: conclusions per eye and how confident the model was. Codes only: not every machine has Chinese fonts."""
+    title = f"{report.day}: {report.cases} cases, {report.eyes} eyes"
+    return draw_charts(title, report.conclusions, report.confidence_histogram)

@@ -1,94 +1,114 @@
-"""What may leave the house: everything a report needs, and nothing that says who the patient is."""
+"""What may leave the house: the facts of a case without anything that says whose they are."""
 
-import re
-import unicodedata
-from collections.abc import Callable
+from math import floor
 
-from pydantic import Field
-
+from eye_dx_core.reporting.identifiers import identifiers_of, scrub
 from eye_dx_core.schema.case import Case, Laterality
-from eye_dx_core.schema.condition import NOT_ASSESSED_ZH
 from eye_dx_core.schema.diagnosis import AiDiagnosis, EyeDiagnosis, Outcome
 from eye_dx_core.schema.frozen import Frozen
 from eye_dx_core.schema.review import DoctorReview
 
-_OLDEST_NAMED_AGE = 89
-"""Above it an age alone can single a person out (the HIPAA safe-harbour rule); it becomes a band."""
+EYES = (Laterality.RIGHT, Laterality.LEFT)
+_OLDEST_AGE = 90
+_GENDERS = {"男": "男", "male": "男", "m": "男", "女": "女", "female": "女", "f": "女"}
 
-# Mainland mobile number, identity card number, e-mail; full-width digits are folded before they are looked for.
-_IDENTIFIERS = re.compile(
-    r"(?:\+?86[-\s]?)?1[3-9]\d(?:[-\s]?\d{4}){2}|[1-9]\d{5}(?:19|20)\d{2}(?:0[1-9]|1[0-2])\d{2}\d{3}[\dXx]|[\w.+-]+@[\w-]+\.[\w.]+"
-)
-_REMOVED = "［已隐去］"
+
+class AiFacts(Frozen):
+    """The AI's word on one eye. `confidence_percent` is rounded down: no model is ever 100 % sure."""
+
+    has_photo: bool
+    outcome: Outcome
+    conclusion: str
+    confidence_percent: int | None = None
+    areas: tuple[str, ...] = ()
 
 
 class EyeFacts(Frozen):
-    """What is known of one eye."""
+    """What is known of one eye; `features` and `diseases` are the doctor's."""
 
     eye: Laterality
-    outcome: Outcome
-    ai_conclusion: str
-    ai_finding_code: str | None = None
-    confidence: float | None = Field(default=None, ge=0, le=1)
-    abnormal_areas: tuple[str, ...] = ()
-    acuity_decimal: float | None = None
-    iop_mmhg: float | None = None
-    doctor_features: tuple[str, ...] = ()
-    doctor_diseases: tuple[str, ...] = ()
+    acuity_decimal: float | None
+    iop_mmhg: float | None
+    ai: AiFacts
+    features: tuple[str, ...] = ()
+    diseases: tuple[str, ...] = ()
+
+    @property
+    def has_doctors_words(self) -> bool:
+        """Whether the doctor wrote about this eye in particular."""
+        return bool(self.features or self.diseases)
 
 
 class LlmFacts(Frozen):
-    """The facts of a case without identity: no name, number, id, path, birth date, and no doctor's name."""
+    """The facts that a report is written from. There is no field for a name, a phone, an id, a file or a birth date.
+
+    Free-text notes stay at home altogether; the doctor's text has the case's own identifiers taken out.
+    """
 
     age: str | None
     gender: str | None
-    eyes: tuple[EyeFacts, ...]
+    right: EyeFacts
+    left: EyeFacts
+    unsided: tuple[AiFacts, ...] = ()
+    """The AI's word on photos of which nobody knows the eye."""
     doctor_conclusion: str
     doctor_recommendation: str
 
+    @property
+    def eyes(self) -> tuple[EyeFacts, EyeFacts]:
+        """Both eyes, the right one first, as ophthalmologists write."""
+        return self.right, self.left
+
 
 def facts_of(case: Case, diagnosis: AiDiagnosis, review: DoctorReview) -> LlmFacts:
-    """Gather the facts of a case; free text by the doctor is cleared of identifiers first."""
+    """Gather what is known of a case and leave behind who it is."""
+    identifiers = identifiers_of(case, review)
     patient = case.screening.patient
-
-    def clear(text: str) -> str:
-        return _clear(text, case)
-
+    right, left = (_eye_facts(eye, case, diagnosis, review) for eye in EYES)
     return LlmFacts(
-        age=None if patient is None or patient.age_years is None else _age_band(patient.age_years),
-        gender=clear(patient.gender) if patient is not None and patient.gender else None,
-        eyes=tuple(_eye_facts(eye, case, diagnosis.find_eye(eye), review, clear) for eye in Laterality),
-        doctor_conclusion=clear(review.conclusion),
-        doctor_recommendation=clear(review.recommendation),
+        age=_age(patient.age_years) if patient else None,
+        gender=_GENDERS.get((patient.gender or "").strip().lower()) if patient else None,
+        right=right,
+        left=left,
+        unsided=tuple(_ai_facts(one) for one in diagnosis.eyes if one.eye is None),
+        doctor_conclusion=scrub(review.conclusion, identifiers),
+        doctor_recommendation=scrub(review.recommendation, identifiers),
     )
 
 
-def _eye_facts(eye: Laterality, case: Case, found: EyeDiagnosis | None, review: DoctorReview, clear: Callable[[str], str]) -> EyeFacts:
+def confidence_percent(confidence: float | None) -> int | None:
+    """A confidence as a patient reads it, rounded down and at most 99."""
+    return None if confidence is None else min(floor(confidence * 100 + 1e-9), 99)
+
+
+def _eye_facts(eye: Laterality, case: Case, diagnosis: AiDiagnosis, review: DoctorReview) -> EyeFacts:
+    identifiers = identifiers_of(case, review)
     measured = case.screening.vision.of(eye)
-    reviewed = next((one for one in review.eyes if one.eye is eye), None)
+    reviewed = [one for one in review.eyes if one.eye is eye]
     return EyeFacts(
         eye=eye,
-        outcome=found.outcome if found else Outcome.NOT_ASSESSED,
-        ai_conclusion=found.conclusion_zh if found else NOT_ASSESSED_ZH,
-        ai_finding_code=found.conclusion if found else None,
-        confidence=round(found.confidence, 2) if found and found.conclusion and found.confidence is not None else None,
-        abnormal_areas=tuple(area.zone.name_zh for area in found.abnormal_areas) if found else (),
         acuity_decimal=measured.acuity_decimal,
         iop_mmhg=measured.iop_mmhg,
-        doctor_features=tuple(map(clear, reviewed.features)) if reviewed else (),
-        doctor_diseases=tuple(map(clear, reviewed.diseases)) if reviewed else (),
+        ai=_ai_facts(diagnosis.find_eye(eye)),
+        features=tuple(scrub(term, identifiers) for one in reviewed for term in one.features),
+        diseases=tuple(scrub(term, identifiers) for one in reviewed for term in one.diseases),
     )
 
 
-def _age_band(age: int) -> str:
-    return str(age) if age <= _OLDEST_NAMED_AGE else "90+"
+def _ai_facts(diagnosis: EyeDiagnosis | None) -> AiFacts:
+    if diagnosis is None:
+        return AiFacts(has_photo=False, outcome=Outcome.NOT_ASSESSED, conclusion="未能评估")
+    return AiFacts(
+        has_photo=True,
+        outcome=diagnosis.outcome,
+        conclusion=diagnosis.conclusion_zh,
+        confidence_percent=confidence_percent(diagnosis.confidence),
+        areas=tuple(area.zone.name_zh for area in diagnosis.abnormal_areas),
+    )
 
 
-def _clear(text: str, case: Case) -> str:
-    """Remove this case's own identifiers and whatever looks like one."""
-    folded = unicodedata.normalize("NFKC", text)
-    patient = case.screening.patient
-    own = (patient.name, patient.phone, patient.birth_date, patient.patient_id) if patient else ()
-    for identifier in sorted((one for one in (*own, case.external_id) if one and len(one) > 1), key=len, reverse=True):
-        folded = folded.replace(unicodedata.normalize("NFKC", identifier), _REMOVED)
-    return _IDENTIFIERS.sub(_REMOVED, folded)
+def _age(age_years: int | None) -> str | None:
+    """Few people are older than 90, so an exact age would point at one."""
+    if age_years is None:
+        return None
+    return f"{age_years}岁" if age_years < _OLDEST_AGE else f"{_OLDEST_AGE}岁及以上"

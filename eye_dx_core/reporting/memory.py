@@ -1,21 +1,23 @@
-"""A chat model that answers from a script: for tests and for trying out what a bad answer leads to."""
+"""A chat model that says what it was given to say: for tests and for trying the report rules out."""
 
-from collections.abc import Iterable
+from eye_dx_core.errors import EyeDxError
 
 
 class ScriptedChatModel:
-    """The port `ChatModel`, answering with the given objects in turn, or raising the given errors."""
+    """The port `ChatModel` with answers written beforehand; an error among them is raised. The last one repeats."""
 
-    name = "scripted"
+    name = "scripted/1"
 
-    def __init__(self, answers: Iterable[dict[str, object] | Exception]) -> None:
-        self._answers = list(answers)
-        self.asked: list[str] = []
+    def __init__(self, answer: dict[str, object] | EyeDxError, *more: dict[str, object] | EyeDxError) -> None:
+        """Take the answers in their order."""
+        self._answers = [answer, *more]
+        self.asked: list[tuple[str, str]] = []
+        """System and user text of every question so far."""
 
     def complete_json(self, *, system: str, user: str, json_schema: dict[str, object]) -> dict[str, object]:
         """See the port."""
-        self.asked.append(f"{system}\n{user}")
-        answer = self._answers.pop(0)
-        if isinstance(answer, Exception):
+        self.asked.append((system, user))
+        answer = self._answers[min(len(self.asked), len(self._answers)) - 1]
+        if isinstance(answer, EyeDxError):
             raise answer
         return answer

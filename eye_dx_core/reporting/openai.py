@@ -1,87 +1,113 @@
-"""Any OpenAI-compatible endpoint as a chat model: OpenAI, DeepSeek, Qwen, vLLM, Ollama."""
+"""Any OpenAI-compatible endpoint as a chat model: OpenAI, DeepSeek, Qwen, vLLM, Ollama and others."""
 
 import json
 import re
-from typing import Any
+from typing import Any, cast
 
-from openai import APIConnectionError, APIStatusError, BadRequestError, OpenAI, OpenAIError
+from openai import APIConnectionError, APIError, APIStatusError, BadRequestError, OpenAI, UnprocessableEntityError
+from openai.types.chat import ChatCompletion
 
 from eye_dx_core.errors import BadReport, ServiceUnavailable
 
-_TOO_MANY_REQUESTS, _SERVER_ERROR = 429, 500
+_BUSY = {408, 409, 425, 429}
 
 
 class OpenAiChatModel:
-    """The port `ChatModel` through the openai SDK.
+    """The port `ChatModel` over chat completions.
 
-    Endpoints differ in what they can promise: a JSON schema, some JSON object, or only text. The first refusal (HTTP 400)
-    steps down, and the step is remembered. No promise is trusted; the caller checks the answer.
+    Providers differ in how far they can be held to JSON, so the strictest way is tried first; after an HTTP 400 the
+    next one is used, and remembered as soon as it has worked. The answer is never trusted to have the promised shape.
+    `BadReport` carries one code as its text, such as `refusal` or `cut_off`.
     """
 
     def __init__(self, *, base_url: str, api_key: str, model: str, timeout_seconds: float = 30) -> None:
-        # One retry here is for a dropped connection; Dagster retries the rest, with longer waits.
-        self._client = OpenAI(base_url=base_url, api_key=api_key, timeout=timeout_seconds, max_retries=1)
-        self._model = model
-        self._steps = ["json_schema", "json_object", "text"]
+        """Note where to ask; nothing is sent yet."""
         self.name = f"openai/{model}"
+        self._base_url, self._api_key, self._model, self._timeout_seconds = base_url, api_key, model, timeout_seconds
+        self._rung = 0
+        self._sampling: dict[str, Any] = {"temperature": 0}
 
     def complete_json(self, *, system: str, user: str, json_schema: dict[str, object]) -> dict[str, object]:
         """See the port."""
         messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
-        while True:
+        # A client per answer leaves no connection open between cases; beside the seconds of an answer it costs nothing.
+        with OpenAI(base_url=self._base_url, api_key=self._api_key, timeout=self._timeout_seconds, max_retries=1) as client:
             try:
-                completion = self._ask(messages, json_schema)
-            except BadRequestError:
-                if len(self._steps) == 1:
-                    raise BadReport("the language model's endpoint refuses the request (HTTP 400)") from None
-                self._steps.pop(0)
+                completion = self._climb_down(client, messages, _ladder(json_schema))
+            except (BadReport, ServiceUnavailable):
+                raise
+            except APIStatusError as error:
+                raise _of_status(error.status_code) from None
+            except APIConnectionError as error:  # timeouts too
+                raise ServiceUnavailable(f"the language model did not answer ({type(error).__name__})") from None
+            except (APIError, ValueError):
+                raise ServiceUnavailable("the language model's endpoint answered with something that is no completion") from None
+        return _read(completion)
+
+    def _climb_down(self, client: OpenAI, messages: list[dict[str, str]], ladder: list[dict[str, Any]]) -> object:
+        """Ask on the rung that worked last; on a 400 or 422 on the next. All rungs refused: the request itself is not liked."""
+        for rung in range(self._rung, len(ladder)):
+            try:
+                completion = self._ask(client, messages, ladder[rung])
+            except (BadRequestError, UnprocessableEntityError):
                 continue
-            return _to_object(completion)
+            self._rung = rung
+            return completion
+        raise BadReport("request_refused")
 
-    def _ask(self, messages: Any, json_schema: dict[str, object]) -> Any:  # noqa: ANN401 - whatever the endpoint sent
-        formats: dict[str, Any] = {
-            "json_schema": {"type": "json_schema", "json_schema": {"name": "report", "schema": json_schema}},
-            "json_object": {"type": "json_object"},
-        }
-        options: dict[str, Any] = {"response_format": formats[self._steps[0]]} if self._steps[0] in formats else {}
+    def _ask(self, client: OpenAI, messages: list[dict[str, str]], response_format: dict[str, Any]) -> object:
         try:
-            return self._client.chat.completions.create(model=self._model, messages=messages, temperature=0, **options)
-        except BadRequestError:
-            raise
-        except APIConnectionError as error:
-            raise ServiceUnavailable(f"the language model does not answer ({type(error).__name__})") from None
-        except APIStatusError as error:
-            if error.status_code == _TOO_MANY_REQUESTS or error.status_code >= _SERVER_ERROR:
-                raise ServiceUnavailable(f"the language model is overloaded or down (HTTP {error.status_code})") from None
-            raise BadReport(f"the language model's endpoint refuses the request (HTTP {error.status_code})") from None
-        except (OpenAIError, ValueError) as error:
-            raise BadReport(f"the language model's answer cannot be read ({type(error).__name__})") from None
+            return self._create(client, messages, response_format)
+        except BadRequestError as error:
+            if not self._sampling or "temperature" not in str(error).lower():
+                raise
+            self._sampling = {}  # reasoning models refuse a temperature
+            return self._create(client, messages, response_format)
+
+    def _create(self, client: OpenAI, messages: list[dict[str, str]], response_format: dict[str, Any]) -> object:
+        return client.chat.completions.create(model=self._model, messages=cast("Any", messages), **self._sampling, **response_format)
 
 
-def _to_object(completion: Any) -> dict[str, object]:  # noqa: ANN401 - a proxy's error page comes through the SDK as a string
+def _ladder(json_schema: dict[str, object]) -> list[dict[str, Any]]:
+    schema = {"name": "report", "strict": True, "schema": json_schema}
+    return [
+        {"response_format": {"type": "json_schema", "json_schema": schema}},
+        {"response_format": {"type": "json_object"}},
+        {},
+    ]
+
+
+def _of_status(status: int) -> BadReport | ServiceUnavailable:
+    """A busy or broken endpoint may recover; a wrong key or model name stays wrong, and patients should not wait for it."""
+    if status in _BUSY or status >= 500:
+        return ServiceUnavailable(f"the language model answered with HTTP {status}")
+    return BadReport(f"http_{status}")
+
+
+def _read(completion: object) -> dict[str, object]:
+    # A proxy's HTML page comes out of the SDK as a plain string.
+    if not isinstance(completion, ChatCompletion):
+        raise ServiceUnavailable("the language model's endpoint answered with something that is no completion")
+    choices = cast("list[Any] | None", completion.choices)
+    if not choices:
+        raise BadReport("empty")
+    choice = choices[0]
+    if choice.finish_reason == "content_filter":
+        raise BadReport("content_filter")
+    if choice.finish_reason == "length":
+        raise BadReport("cut_off")
+    if choice.message.refusal:
+        raise BadReport("refusal")
+    return _extract_object(choice.message.content or "")
+
+
+def _extract_object(text: str) -> dict[str, object]:
+    """The JSON object in an answer, past a reasoning model's thoughts and a code fence."""
+    text = re.sub(r"<think>.*?</think>", "", text, flags=re.DOTALL)
+    if not text.strip():
+        raise BadReport("empty")
     try:
-        choice = completion.choices[0]
-        text, refusal, ending = choice.message.content, choice.message.refusal, choice.finish_reason
-    except (AttributeError, IndexError, TypeError):
-        raise BadReport("the language model's endpoint answered with something that is no completion") from None
-    if refusal or ending == "content_filter":
-        raise BadReport("the language model refused to write")
-    if ending == "length":
-        raise BadReport("the language model's answer was cut off")
-    return parse_object(text or "")
-
-
-def parse_object(text: str) -> dict[str, object]:
-    """The JSON object in a text, also when it stands in a code fence.
-
-    Raises:
-        BadReport: there is none.
-    """
-    fenced = re.search(r"```(?:json)?\s*(\{.*\})\s*```", text, re.DOTALL)
-    try:
-        value = json.loads(fenced.group(1) if fenced else text)
-    except ValueError:
-        raise BadReport("the language model's answer is not JSON") from None
-    if not isinstance(value, dict):
-        raise BadReport("the language model's answer is not a JSON object")
-    return value
+        found, _ = json.JSONDecoder().raw_decode(text, text.index("{"))
+    except (ValueError, RecursionError):
+        raise BadReport("not_json") from None
+    return cast("dict[str, object]", found)

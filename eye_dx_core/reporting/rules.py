@@ -1,101 +1,181 @@
-"""What a report must and must not say: plain checks of a text against the facts, each with a code."""
+"""What a report must and must not say: deterministic checks of a narrative against the facts of its case."""
 
 import re
+from collections.abc import Iterable, Iterator
 
-from eye_dx_core.reporting.facts import EyeFacts, LlmFacts
+from eye_dx_core.reporting.claims import Claim, Voice, find_claims
+from eye_dx_core.reporting.facts import EYES, EyeFacts, LlmFacts
+from eye_dx_core.reporting.identifiers import has_identifier, normalise
+from eye_dx_core.reporting.lexicon import ASSESSABLE, NORMAL, NORMAL_DETAILS, NOT_ASSESSED, UNCERTAIN
 from eye_dx_core.reporting.narrative import ReportNarrative
+from eye_dx_core.reporting.support import is_supported, known_claims
 from eye_dx_core.schema.case import Laterality
 from eye_dx_core.schema.diagnosis import Outcome
-
-_FORBIDDEN = {
-    "unperformed_exam": r"OCT|超声|B超|造影|视野检查|电生理|\bFFA\b|\bCT\b|MRI",
-    "certainty": r"确诊|保证|100\s*%|百分之百|一定会|肯定是|绝对",
-    "medication": r"雷珠单抗|阿柏西普|康柏西普|贝伐|滴眼液|阿托品|毛果芸香碱|口服|注射|\d+\s*(?:mg|毫克|滴|片|ml)\b",
-    "markup": r"https?://|</?[a-z]+|\*\*|```|\{\{|\}\}",
-    "identifier": r"1[3-9]\d{9}|[1-9]\d{16}[\dXx]|姓名|电话|手机",
-}
-
-# Diseases by the words a report may use for them.
-_LEXICON = {
-    "amd": ("黄斑变性", "AMD", "玻璃膜疣"), "cataract": ("白内障", "晶状体混浊", "晶体混浊"), "csc": ("浆液性", "中浆", "CSC"),
-    "dr": ("糖尿病视网膜", "糖网", "微血管瘤", "增殖性视网膜", "DR"), "glaucoma": ("青光眼", "杯盘比增大", "杯盘比扩大"),
-    "rp": ("视网膜色素变性", "骨细胞样"), "rvo": ("静脉阻塞", "RVO"), "myopia": ("近视",), "detachment": ("视网膜脱离", "网脱"),
-    "optic_neuropathy": ("视神经病变", "视神经萎缩"), "macular_hole": ("黄斑裂孔",), "bleeding": ("玻璃体积血",),
-}  # fmt: skip
-_NEGATIONS = ("未见", "未发现", "无明显", "未提示", "排除", "不支持", "不考虑", "没有", "无")
-_NORMAL_WORDS = re.compile(r"(?:未见(?:明显)?异常|大致正常|基本正常|正常)")
-_SIDES = {Laterality.RIGHT: ("左眼", "OS"), Laterality.LEFT: ("右眼", "OD")}
+from eye_dx_core.schema.frozen import Frozen
+from eye_dx_core.schema.report import EyeFindings
 
 
-def violations(narrative: ReportNarrative, facts: LlmFacts) -> tuple[str, ...]:
-    """Codes of the rules that a text breaks, in a fixed order; empty when it may be delivered."""
-    texts = {one.eye: " ".join((one.retina, one.macula, one.optic_disc, one.vessels)) for one in narrative.findings}
-    whole = " ".join((*texts.values(), narrative.opinion, narrative.advice))
-    broken = [code for code, pattern in _FORBIDDEN.items() if re.search(pattern, _without_facts(whole, facts), re.IGNORECASE)]
-    if not _is_chinese(whole):
-        broken.append("language")
-    if set(texts) != set(Laterality):
-        broken.append("eyes")
-    by_eye = {one.eye: one for one in facts.eyes}
-    for eye, text in texts.items():
-        broken += _broken_by_eye(text, eye, by_eye[eye], facts)
-    broken += _broken_by_diseases(f"{narrative.opinion} {narrative.advice}", _known_diseases(facts.eyes, facts), "opinion")
-    if facts.doctor_conclusion not in narrative.opinion:
-        broken.append("doctor_conclusion_missing")
-    if not _numbers(whole) <= _allowed_numbers(facts):
-        broken.append("number")
-    return tuple(dict.fromkeys(broken))
+class Violation(Frozen):
+    """A broken rule: its code for counting, where it was broken, and a sentence for whoever writes again."""
+
+    rule: str
+    slot: str
+    text: str
 
 
-def _broken_by_eye(text: str, eye: Laterality, known: EyeFacts, facts: LlmFacts) -> list[str]:
-    broken = ["side"] if any(word in text for word in (*_SIDES[eye], "双眼", "OU")) else []
-    if known.outcome is Outcome.NOT_ASSESSED and not known.doctor_features and _NORMAL_WORDS.search(text):
-        broken.append("normal_without_assessment")
-    return broken + _broken_by_diseases(text, _known_diseases((known,), facts), "finding")
+_LENGTHS = {"retina": 200, "macula": 200, "optic_disc": 200, "vessels": 200, "opinion": 1000, "advice": 600}
+_LATIN_ALLOWED = re.compile(r"(?<![A-Za-z])(?:AI|OD|OS|OU|mmHg)(?![A-Za-z])")
+_OTHER_EYE = {Laterality.RIGHT: re.compile(r"左|双眼|两眼|\bO[SU]\b"), Laterality.LEFT: re.compile(r"右|双眼|两眼|\bO[DU]\b")}
+_SAYS_NOT_ASSESSED = re.compile(r"未(?:单独|能)?评估")
+
+_NEVER = (
+    ("markup", re.compile(r"https?:|www\.|<[^>]*>|\*\*|`|\{\{|\}\}|^\s*#|\]\(", re.MULTILINE), "不得含有网址或标记符号"),
+    ("placeholder", re.compile(r"某某|X{2,}|姓名|\[[^\]]*\]|【[^】]*】|_{2,}", re.IGNORECASE), "不得含有占位符或姓名栏"),
+)
+_ONLY_IF_THE_DOCTOR_WROTE_IT = (
+    (
+        "unperformed_exam",
+        re.compile(
+            r"OCTA?|光学相干|超声|B超|造影|FF?A(?![a-z])|ICGA|视野|电生理|ERG|裂隙灯|房角|验光|自发荧光|CT|磁共振|MRI", re.IGNORECASE
+        ),
+        "没有做过的检查",
+    ),
+    (
+        "treatment",
+        re.compile(
+            r"单抗|西普|VEGF|地塞米松|曲安奈德|前列素|布林佐胺|噻吗洛尔|毛果芸香碱|阿托品|甲钴胺|叶黄素|羟苯磺酸钙|维生素|胰岛素|二甲双胍"
+            r"|滴眼|眼药|眼膏|口服|静滴|注射|用药|服药|停药|药物|激光|光凝|手术|毫克|\d\s*m[gl]",
+            re.IGNORECASE,
+        ),
+        "药物、剂量或治疗",
+    ),
+    (
+        "certainty",
+        re.compile(r"确诊|一定|必然|必定|保证|肯定|毫无疑问|绝对|百分之百|100\s*%|治愈|根治|痊愈|恢复正常"),
+        "绝对化或预后承诺的用语",
+    ),
+    ("false_comfort", re.compile(r"(?:无需|无须|不必|不用|不需要?)(?:再)?(?:复查|就医|就诊|随访|担心|治疗)|放心"), "削弱随访的用语"),
+)
 
 
-def _broken_by_diseases(text: str, known: set[str], where: str) -> list[str]:
-    """A disease that is stated and unknown, or known to the doctor and denied."""
-    broken: list[str] = []
-    for disease, words in _LEXICON.items():
-        for word in words:
-            for match in re.finditer(re.escape(word), text):
-                is_denied = text[max(0, match.start() - 8) : match.start()].rstrip().endswith(_NEGATIONS)
-                if is_denied and disease in known:
-                    broken.append(f"{where}_denies_{disease}")
-                if not is_denied and disease not in known:
-                    broken.append(f"{where}_adds_{disease}")
-    return broken
+def violations(narrative: ReportNarrative, facts: LlmFacts) -> tuple[Violation, ...]:
+    """Every rule that the narrative breaks; none for a text that only repeats what is known."""
+    if tuple(one.eye for one in narrative.findings) != EYES:
+        return (Violation(rule="shape", slot="findings", text="必须按右眼、左眼的顺序各写一份检查所见"),)
+    known = known_claims(facts)
+    found: list[Violation] = []
+    for eye, findings in zip(facts.eyes, narrative.findings, strict=True):
+        for structure, text in _slots(findings):
+            found += _of_text(f"{eye.eye}.{structure}", text, facts)
+            found += _of_findings(structure, text, eye, facts, known)
+    for slot, text in (("opinion", narrative.opinion), ("advice", narrative.advice)):
+        found += _of_text(slot, text, facts)
+        found += _of_claims(slot, find_claims(text), known)
+    return (*found, *_unsaid(narrative, facts))
 
 
-def _known_diseases(eyes: tuple[EyeFacts, ...], facts: LlmFacts) -> set[str]:
-    """Diseases that the AI named for these eyes or the doctor named anywhere."""
-    said = [facts.doctor_conclusion, facts.doctor_recommendation]
-    said += [text for one in eyes for text in (one.ai_conclusion, *one.doctor_diseases, *one.doctor_features)]
-    named = " ".join(said)
-    return {disease for disease, words in _LEXICON.items() if any(word in named for word in words)}
+def identifier_violations(narrative: ReportNarrative, identifiers: Iterable[re.Pattern[str]]) -> tuple[Violation, ...]:
+    """Where the narrative names the patient, the doctor or the case; facts cannot tell, they do not hold the names."""
+    patterns = tuple(identifiers)
+    texts = [(f"{one.eye}.{slot}", text) for one in narrative.findings for slot, text in _slots(one)]
+    texts += [("opinion", narrative.opinion), ("advice", narrative.advice)]
+    return tuple(_identifier(slot) for slot, text in texts if has_identifier(text, patterns))
 
 
-def _without_facts(text: str, facts: LlmFacts) -> str:
-    """The text without the doctor's own words, which are placed verbatim and may say what a model may not."""
-    own = [facts.doctor_conclusion, facts.doctor_recommendation]
-    own += [term for one in facts.eyes for term in (*one.doctor_features, *one.doctor_diseases)]
-    for words in sorted(filter(None, own), key=len, reverse=True):
-        text = text.replace(words, "")
-    return text
+def _slots(findings: EyeFindings) -> tuple[tuple[str, str], ...]:
+    return (
+        ("retina", findings.retina),
+        ("macula", findings.macula),
+        ("optic_disc", findings.optic_disc),
+        ("vessels", findings.vessels),
+    )
 
 
-def _is_chinese(text: str) -> bool:
-    """At least two of three letters are Chinese; terms such as AI and mmHg are expected."""
-    letters = [one for one in text if one.isalpha()]
-    return bool(letters) and sum("\u4e00" <= one <= "\u9fff" for one in letters) >= 2 / 3 * len(letters)
+def _identifier(slot: str) -> Violation:
+    return Violation(rule="identifier", slot=slot, text="不得出现姓名、电话、证件号、编号或邮箱")
 
 
-def _numbers(text: str) -> set[float]:
-    return {float(one) for one in re.findall(r"\d+(?:\.\d+)?", text)}
+def _of_text(slot: str, text: str, facts: LlmFacts) -> Iterator[Violation]:
+    """Rules on the wording alone."""
+    text, doctors = normalise(text), normalise(_doctors_words(facts))
+    longest = _LENGTHS[slot.rpartition(".")[2]]
+    if not 2 <= len(text) <= longest:
+        yield Violation(rule="length", slot=slot, text=f"长度须为 2 至 {longest} 字")
+    if _chinese_share(text, doctors) < 0.9:
+        yield Violation(rule="language", slot=slot, text="须用中文书写")
+    if has_identifier(text):
+        yield _identifier(slot)
+    for rule, pattern, why in _NEVER:
+        if pattern.search(text):
+            yield Violation(rule=rule, slot=slot, text=why)
+    for rule, pattern, why in _ONLY_IF_THE_DOCTOR_WROTE_IT:
+        for word in sorted({match.group() for match in pattern.finditer(text)}):
+            if word not in doctors:
+                yield Violation(rule=rule, slot=slot, text=f"医生没有写过{why}：{word}")
 
 
-def _allowed_numbers(facts: LlmFacts) -> set[float]:
-    """Numbers of the facts, confidences also as percentages, and 21 mmHg, the limit that the advice names."""
-    allowed = _numbers(facts.model_dump_json()) | {21.0}
-    return allowed | {round(one.confidence * 100, 2) for one in facts.eyes if one.confidence is not None}
+def _chinese_share(text: str, doctors: str) -> float:
+    """Share of characters that are not Latin letters; what the doctor wrote in Latin letters is not held against it."""
+    foreign = [word for word in re.findall(r"[A-Za-z]+", _LATIN_ALLOWED.sub("", text)) if word not in doctors]
+    return 1 - sum(map(len, foreign)) / max(len(text), 1)
+
+
+def _doctors_words(facts: LlmFacts) -> str:
+    terms = [term for eye in facts.eyes for term in (*eye.features, *eye.diseases)]
+    return "\n".join((facts.doctor_conclusion, facts.doctor_recommendation, *terms))
+
+
+def _of_findings(structure: str, text: str, eye: EyeFacts, facts: LlmFacts, known: Iterable[Claim]) -> Iterator[Violation]:
+    """Rules on the findings of one eye: its own eye only, and no structure called normal that nobody looked at."""
+    slot = f"{eye.eye}.{structure}"
+    if _OTHER_EYE[eye.eye].search(text):
+        yield Violation(rule="side", slot=slot, text=f"此处只写{eye.eye.name_zh}")
+    other = facts.left if eye is facts.right else facts.right
+    own_terms, foreign_terms = {*eye.features, *eye.diseases}, {*other.features, *other.diseases}
+    for term in sorted(foreign_terms - own_terms):
+        if term in text and not any(term in own for own in own_terms) and term not in facts.doctor_conclusion:
+            yield Violation(rule="side", slot=slot, text=f"这是另一只眼的所见：{term}")
+    claims = find_claims(text, eyes=(eye.eye,))
+    if not claims and not any(term in text for term in own_terms) and not _SAYS_NOT_ASSESSED.search(text):
+        yield Violation(rule="says_nothing", slot=slot, text="没有依据时须写“未单独评估”")
+    if eye.ai.outcome is Outcome.NOT_ASSESSED and not eye.has_doctors_words and not _SAYS_NOT_ASSESSED.search(text):
+        yield Violation(rule="assessment", slot=slot, text="该眼未评估，须写“未评估”")
+    if structure != "retina" and any(one.concept == NORMAL and one.voice is Voice.AI for one in claims):
+        yield Violation(rule="invented_normal", slot=slot, text="AI 只对整只眼给出判读，不能写成该结构正常")
+    # "不单独评估" of a structure claims nothing about the eye as a whole.
+    yield from _of_claims(slot, [one for one in claims if one.concept != NOT_ASSESSED or eye.ai.outcome is not Outcome.ASSESSED], known)
+
+
+def _of_claims(slot: str, claims: Iterable[Claim], known: Iterable[Claim]) -> Iterator[Violation]:
+    for claim in dict.fromkeys(claims):
+        if not is_supported(claim, known):
+            yield Violation(rule=_rule_of(claim, known), slot=slot, text=_explanation(claim))
+
+
+def _rule_of(claim: Claim, known: Iterable[Claim]) -> str:
+    if claim.is_number:
+        return "number"
+    if claim.is_zone:
+        return "area"
+    if claim.concept in (NOT_ASSESSED, ASSESSABLE, UNCERTAIN):
+        return "assessment"
+    if claim.concept == NORMAL or claim.concept in NORMAL_DETAILS:
+        return "invented_normal"
+    same = [one for one in known if one.concept == claim.concept]
+    if not same:
+        return "unknown_finding"
+    return "side" if any(is_supported(claim.model_copy(update={"eyes": one.eyes}), known) for one in same) else "polarity"
+
+
+def _explanation(claim: Claim) -> str:
+    where = "、".join(eye.name_zh for eye in claim.eyes) or "全文"
+    return f"资料不支持（{where}）：{claim.words}；只有 AI 提示过的须注明是 AI 提示"
+
+
+def _unsaid(narrative: ReportNarrative, facts: LlmFacts) -> Iterator[Violation]:
+    """What must be said: an eye without a reading is named as such, or its silence would be read as health."""
+    claims = find_claims(narrative.opinion)
+    for eye in facts.eyes:
+        needed = {Outcome.NOT_ASSESSED: NOT_ASSESSED, Outcome.UNCERTAIN: UNCERTAIN}.get(eye.ai.outcome)
+        if needed and not any(one.concept == needed and eye.eye in (one.eyes or EYES) for one in claims):
+            yield Violation(rule="assessment", slot="opinion", text=f"须说明{eye.eye.name_zh}的 AI 判读为未能评估或不确定")

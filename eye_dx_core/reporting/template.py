@@ -1,64 +1,108 @@
-"""Writes a report without a language model, from the facts alone. Nothing is called normal that nobody looked at."""
+"""The writer that needs no language model: plain Chinese from what is known, and 未评估 where nothing is."""
 
-from eye_dx_core.reporting.facts import EyeFacts, LlmFacts
+import re
+
+from eye_dx_core.reporting.facts import AiFacts, EyeFacts, LlmFacts
 from eye_dx_core.reporting.narrative import ReportNarrative
-from eye_dx_core.schema.condition import LABELS, Condition
-from eye_dx_core.schema.diagnosis import Outcome
+from eye_dx_core.schema.case import Laterality
+from eye_dx_core.schema.diagnosis import Outcome, Zone
 from eye_dx_core.schema.report import EyeFindings
 
-TEMPLATE_WRITER = "template/1"
+TEMPLATE = "template/1"
+IOP_LIMIT_MMHG = 21
+"""Above this an intraocular pressure is commonly called high; the doctor judges it."""
 
-_NOT_ASSESSED = "未评估。"
-# Where each condition shows itself; a structure that the finding says nothing about stays undescribed.
-_SHOWS_IN = {
-    Condition.AMD: "macula", Condition.CSC: "macula", Condition.GLAUCOMA: "optic_disc", Condition.RVO: "vessels",
-    Condition.DR: "retina", Condition.RP: "retina", Condition.CATARACT: "retina", Condition.DISEASE: "retina",
-}  # fmt: skip
 _STRUCTURES = ("retina", "macula", "optic_disc", "vessels")
-_HIGH_PRESSURE_MMHG = 21
+_ZONE_STRUCTURE = {Zone.MACULA.name_zh: "macula", Zone.DISC.name_zh: "optic_disc"}
+_TERM_STRUCTURE = (
+    ("optic_disc", re.compile(r"视盘|视乳头|盘沿|杯盘|视杯|视神经|青光眼|C/D")),
+    ("macula", re.compile(r"黄斑|中心凹|中浆|中心性浆液|玻璃膜疣|AMD|CSC", re.IGNORECASE)),
+    ("retina", re.compile(r"微动脉瘤|微血管瘤|新生血管")),
+    ("vessels", re.compile(r"血管|动脉|静脉|动静脉|A/V|RVO", re.IGNORECASE)),
+)
 
 
 def write_by_template(facts: LlmFacts) -> ReportNarrative:
-    """Findings per eye from the AI's reading and the doctor's features, an opinion that names both, and general advice."""
+    """Phrase the facts. A structure that neither doctor nor AI evidence speaks of is never called normal."""
     return ReportNarrative(
-        findings=tuple(_findings(one) for one in facts.eyes),
-        opinion=f"AI 辅助判读：{_ai_summary(facts)}。医生复核结论：{facts.doctor_conclusion}。以医生结论为准。",
+        findings=tuple(_findings(eye) for eye in facts.eyes),
+        opinion="".join((_measured(facts), _ai_opinion(facts), f"经医生审核，结论为“{facts.doctor_conclusion.rstrip('。')}”。")),
         advice=_advice(facts),
     )
 
 
 def _findings(eye: EyeFacts) -> EyeFindings:
-    texts = dict.fromkeys(_STRUCTURES, "未作单独描述。")
-    if eye.outcome is Outcome.NOT_ASSESSED:
-        texts = dict.fromkeys(_STRUCTURES, _NOT_ASSESSED)
-    elif eye.outcome is Outcome.UNCERTAIN:
-        texts["retina"] = "AI 判读不确定，需结合医生判读。"
-    elif eye.ai_finding_code is not None:
-        label = LABELS[eye.ai_finding_code]
-        if label.is_normal:
-            texts["retina"] = f"AI 判读{label.name_zh}。"
-        else:
-            where = f"，依据主要位于{'、'.join(eye.abnormal_areas)}" if eye.abnormal_areas else "，未能定位到具体区域"
-            texts[_SHOWS_IN[label.condition]] = f"AI 提示{label.name_zh}征象{where}。"
-    if eye.doctor_features:
-        seen = "" if texts["retina"] in (_NOT_ASSESSED, "未作单独描述。") else texts["retina"]
-        texts["retina"] = f"{seen}医生所见：{'、'.join(eye.doctor_features)}。"
-    return EyeFindings(eye=eye.eye, **texts)
+    retina, macula, optic_disc, vessels = (_structure(eye, name) for name in _STRUCTURES)
+    return EyeFindings(eye=eye.eye, retina=retina, macula=macula, optic_disc=optic_disc, vessels=vessels)
 
 
-def _ai_summary(facts: LlmFacts) -> str:
-    return "；".join(f"{one.eye.name_zh}{one.ai_conclusion}" for one in facts.eyes)
+def _structure(eye: EyeFacts, structure: str) -> str:
+    terms = [term for term in dict.fromkeys((*eye.features, *eye.diseases)) if _structure_of(term) == structure]
+    confirmed = f"医生确认：{'、'.join(terms)}。" if terms else ""
+    return confirmed + _ai_evidence(eye.ai, structure) or _not_assessed(eye)
+
+
+def _structure_of(term: str) -> str:
+    return next((structure for structure, pattern in _TERM_STRUCTURE if pattern.search(term)), "retina")
+
+
+def _ai_evidence(ai: AiFacts, structure: str) -> str:
+    """What the AI has to say on one structure; what is not tied to a place stands under the retina."""
+    areas = [area for area in ai.areas if _ZONE_STRUCTURE.get(area, "retina") == structure]
+    if areas:
+        return f"AI 判读证据位于{'、'.join(areas)}，提示{ai.conclusion}，仅供参考。"
+    if structure != "retina" or ai.areas or ai.outcome is Outcome.NOT_ASSESSED:
+        return ""
+    if ai.outcome is Outcome.UNCERTAIN:
+        return "AI 判读结果不确定，需医生判读。"
+    return f"AI 判读：{ai.conclusion}，仅供参考。"
+
+
+def _not_assessed(eye: EyeFacts) -> str:
+    if eye.ai.outcome is not Outcome.NOT_ASSESSED or eye.has_doctors_words:
+        return "未单独评估。"
+    return "未评估（照片不能判读）。" if eye.ai.has_photo else "未评估（没有该眼的照片）。"
+
+
+def _measured(facts: LlmFacts) -> str:
+    acuity = [f"{eye.eye.name_zh} {eye.acuity_decimal:g}" for eye in facts.eyes if eye.acuity_decimal is not None]
+    pressure = [f"{eye.eye.name_zh} {eye.iop_mmhg:g} mmHg" for eye in facts.eyes if eye.iop_mmhg is not None]
+    high = [eye.eye for eye in facts.eyes if (eye.iop_mmhg or 0) > IOP_LIMIT_MMHG]
+    text = f"视力：{'，'.join(acuity)}。" if acuity else ""
+    text += f"眼压：{'，'.join(pressure)}。" if pressure else ""
+    return text + (f"{_names(high)}眼压高于常用参考范围，请医生结合临床评估。" if high else "")
+
+
+def _ai_opinion(facts: LlmFacts) -> str:
+    """What the AI said of each eye, marked as the AI's."""
+    words = [f"{eye.eye.name_zh}{_ai_words(eye.ai)}" for eye in facts.eyes]
+    words += [f"眼别不明的照片{_ai_words(ai)}" for ai in facts.unsided]
+    return f"AI 辅助判读：{'；'.join(words)}。AI 提示仅供参考，以医生结论为准。"
+
+
+def _ai_words(ai: AiFacts) -> str:
+    if not ai.has_photo:
+        return "没有照片，未评估"
+    if ai.outcome is Outcome.NOT_ASSESSED:
+        return "照片未能评估，不代表正常"
+    details = [f"置信度 {ai.confidence_percent}%"] if ai.confidence_percent is not None else []
+    details += [f"证据区域：{'、'.join(ai.areas)}"] if ai.areas else []
+    word = "结果不确定" if ai.outcome is Outcome.UNCERTAIN else f"提示{ai.conclusion}"
+    return word + (f"（{'，'.join(details)}）" if details else "")
 
 
 def _advice(facts: LlmFacts) -> str:
-    sentences = [f"请遵医嘱：{facts.doctor_recommendation}。" if facts.doctor_recommendation else "请按医生的安排就诊或复查。"]
-    sentences += [
-        f"{one.eye.name_zh}眼压 {one.iop_mmhg:g} mmHg，高于 {_HIGH_PRESSURE_MMHG} mmHg，请告知医生并复测。"
-        for one in facts.eyes
-        if one.iop_mmhg is not None and one.iop_mmhg > _HIGH_PRESSURE_MMHG
-    ]
-    unread = [one.eye.name_zh for one in facts.eyes if one.outcome is Outcome.NOT_ASSESSED]
-    if unread:
-        sentences.append(f"{'、'.join(unread)}的照片未能评估，建议重新拍摄或到眼科门诊检查。")
-    sentences.append("如出现视力突然下降、眼前黑影增多或闪光感，请立即就医。")
-    return "".join(sentences).replace("。。", "。")
+    """What follows from the state of the examination; the doctor's own recommendation stands beside it verbatim."""
+    sentences = ["请按照医生的建议随访和复查。" if facts.doctor_recommendation.strip() else "复查安排请咨询就诊医生。"]
+    retake = [eye.eye for eye in facts.eyes if eye.ai.outcome is Outcome.NOT_ASSESSED]
+    if retake:
+        sentences.append(f"{_names(retake)}未能评估，不代表正常，建议重新拍摄眼底照片。")
+    uncertain = [eye.eye for eye in facts.eyes if eye.ai.outcome is Outcome.UNCERTAIN]
+    if uncertain:
+        sentences.append(f"{_names(uncertain)}的 AI 结果不确定，以医生判读为准。")
+    sentences.append("如出现视力突然下降、视物变形、眼前黑影增多、闪光感或眼痛，请尽快到医院眼科就诊。")
+    return "".join(sentences)
+
+
+def _names(eyes: list[Laterality]) -> str:
+    return "双眼" if len(eyes) == 2 else eyes[0].name_zh

@@ -62,14 +62,16 @@ def train_checkpoint(
         for split in (Split.TRAIN, Split.VALIDATION, Split.CALIBRATION)
     )
     counts = _count_labels(train, manifest.label_set.codes)
-    # Balanced softmax takes the class shares upon itself; after plain cross-entropy the logits contain them.
     shares = log_shares(counts)
-    explained, contained = (shares, (0.0,) * len(shares)) if config.loss == "balanced_softmax" else ((0.0,) * len(shares), shares)
+    nothing = (0.0,) * len(shares)
+    # Balanced softmax takes the class shares upon itself; after plain cross-entropy the logits contain them.
+    explained, contained = (shares, nothing) if config.loss == "balanced_softmax" else (nothing, shares)
     adapters = AdapterConfig(bottleneck=config.bottleneck) if config.method == "adapters" else None
     model, source = _build_pretrained(shape, trunk, adapters, class_count=len(counts), config=config)
-    best: EpochResult | None = None
+    best: dict[str, float] = {}
     for epoch in fine_tune(model, train=train, validation=validation, preprocess=preprocess, log_prior=explained, config=config):
-        best = epoch if epoch.is_best else best
+        if epoch.is_best:
+            best = {f"validation_{name}": value for name, value in epoch.as_metrics().items()}
         yield epoch
     judged = _calibrate(predict_logits(model, calibration.squares, preprocess), calibration, contained, shares)
     card = CheckpointCard(
@@ -87,7 +89,7 @@ def train_checkpoint(
         temperature=judged.temperature,
         log_prior=contained,
         uncertain_below=judged.uncertain_below,
-        metrics=judged.metrics | ({} if best is None else {f"validation_{name}": value for name, value in best.as_metrics().items()}),
+        metrics=best | judged.metrics,
         created_at=datetime.now(UTC),
         library_versions={name: version(name) for name in _LIBRARIES},
     )

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from eye_dx_core.dataset.augment import augment_batch
+from eye_dx_core.errors import BadSettings
 from eye_dx_core.model.preprocess import Preprocess, to_unit
 from eye_dx_core.model.trainable import select_trainable
 from eye_dx_core.model.vit import FundusVit
@@ -79,6 +80,9 @@ def fine_tune(
         preprocess: what the trunk expects.
         log_prior: what the loss explains by itself (`losses.balanced_softmax`).
         config: the knobs.
+
+    Raises:
+        BadSettings: the loss became infinite.
     """
     learner = _Learner(model.eval(), preprocess, log_prior, config, batches_per_epoch=-(-len(train) // config.batch_size))
     best_score, best_epoch, best = float("-inf"), 0, learner.copy_learnt()
@@ -163,6 +167,8 @@ class _Learner:
         photos = augment_batch(to_unit(train.squares[chosen]).to(self.device), self.config.augmentation, self.generator)
         logits = self.model(self.preprocess.normalise(photos))
         loss = balanced_softmax(logits, torch.from_numpy(train.condition_indices[chosen]).to(self.device), self.log_prior)
+        if not loss.isfinite():
+            raise BadSettings(f"training diverged at learning rate {self.config.learning_rate:g}: take a smaller one")
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.learning.values(), _LARGEST_GRADIENT)

@@ -5,7 +5,7 @@ import torch
 from eye_dx_core.dataset.manifest import Manifest, scan_photos
 from eye_dx_core.dataset.phantom_folders import write_phantom_dataset
 from eye_dx_core.dataset.splitting import Split, Splits, split_by_patient
-from eye_dx_core.errors import BadDataset
+from eye_dx_core.errors import BadDataset, BadSettings
 from eye_dx_core.model.adapter import AdapterConfig
 from eye_dx_core.model.checkpoint import Checkpoint, load_checkpoint
 from eye_dx_core.model.vit import FundusVit, TrunkConfig, build_model
@@ -76,6 +76,11 @@ def test_training_stops_when_nothing_gets_better_and_keeps_the_best_epoch():
     assert len(results) == best + 3 < 60
     scores = [one.score for one in results]
     assert scores[best - 1] == max(scores)
+
+
+def test_a_training_that_diverges_says_so():
+    with pytest.raises(BadSettings, match="diverged at learning rate 1e\\+30"):
+        tune(a_model(), TrainingConfig(epochs=3, batch_size=8, learning_rate=1e30, method="full", warmup_epochs=0))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,256 @@
+"""The promises of `ChatModel`, kept by the scripted model and by the OpenAI client against a server that misbehaves."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from eye_dx_core.errors import BadReport, ServiceUnavailable
+from eye_dx_core.reporting.memory import ScriptedChatModel
+from eye_dx_core.reporting.narrative import ANSWER_SCHEMA
+from eye_dx_core.reporting.openai import OpenAiChatModel
+from eye_dx_core.reporting.port import ChatModel
+
+ANSWER: dict[str, object] = {"opinion": "意见", "advice": "建议"}
+TEXT = json.dumps(ANSWER, ensure_ascii=False)
+
+
+def completion(content: str | None, *, finish_reason: str = "stop", refusal: str | None = None) -> dict[str, Any]:
+    message = {"role": "assistant", "content": content, "refusal": refusal}
+    choice = {"index": 0, "finish_reason": finish_reason, "message": message}
+    return {"id": "c-1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
+
+
+def error(text: str) -> dict[str, Any]:
+    return {"error": {"message": text, "type": "invalid_request_error", "param": None, "code": None}}
+
+
+Answer = tuple[int, dict[str, Any] | str]
+
+
+class LoopbackEndpoint:
+    """An OpenAI-compatible endpoint on this machine; `answer` decides by the request what comes back."""
+
+    def __init__(self) -> None:
+        self.requests: list[dict[str, Any]] = []
+        self.answer: Callable[[dict[str, Any]], Answer] = lambda _: (200, completion(TEXT))
+        endpoint = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                endpoint.requests.append(request)
+                status, body = endpoint.answer(request)
+                is_page = isinstance(body, str)
+                content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "text/html" if is_page else "application/json")
+                self.send_header("Content-Length", str(len(content)))
+                self.send_header("Retry-After-Ms", "1")
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it
+                """Say nothing."""
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, request: object, client_address: object) -> None:
+                """A client that ran out of patience closes its socket; that is what one of the tests is about."""
+
+        self.server = Server(("127.0.0.1", 0), Handler)
+        self.thread = Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02})
+        self.thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_address[1]}/v1"
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+@pytest.fixture
+def endpoint() -> Iterator[LoopbackEndpoint]:
+    endpoint = LoopbackEndpoint()
+    yield endpoint
+    endpoint.close()
+
+
+def a_model(endpoint: LoopbackEndpoint, *, timeout_seconds: float = 10) -> OpenAiChatModel:
+    return OpenAiChatModel(base_url=endpoint.url, api_key="not-a-real-key", model="m", timeout_seconds=timeout_seconds)
+
+
+def ask(model: ChatModel) -> dict[str, object]:
+    return model.complete_json(system="只回答 json", user="资料", json_schema=ANSWER_SCHEMA)
+
+
+@pytest.fixture(params=["scripted", "openai"])
+def adapter(request: pytest.FixtureRequest, endpoint: LoopbackEndpoint) -> Callable[[str], ChatModel]:
+    """Builds either adapter so that it meets one of three fates."""
+
+    def build(fate: str) -> ChatModel:
+        if request.param == "scripted":
+            return ScriptedChatModel({"good": ANSWER, "busy": ServiceUnavailable("busy"), "refusal": BadReport("refusal")}[fate])
+        answers: dict[str, Answer] = {
+            "good": (200, completion(TEXT)),
+            "busy": (503, error("busy")),
+            "refusal": (200, completion(None, refusal="no")),
+        }
+        endpoint.answer = lambda _: answers[fate]
+        return a_model(endpoint)
+
+    return build
+
+
+def test_a_good_answer_comes_as_an_object(adapter: Callable[[str], ChatModel]):
+    assert ask(adapter("good")) == ANSWER
+
+
+def test_a_busy_endpoint_is_worth_another_try(adapter: Callable[[str], ChatModel]):
+    with pytest.raises(ServiceUnavailable) as caught:
+        ask(adapter("busy"))
+    assert caught.value.is_transient
+
+
+def test_a_refusal_is_a_bad_report_with_its_code(adapter: Callable[[str], ChatModel]):
+    with pytest.raises(BadReport, match=r"^refusal$"):
+        ask(adapter("refusal"))
+
+
+def test_a_model_says_its_name(adapter: Callable[[str], ChatModel]):
+    assert "/" in adapter("good").name
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (completion(""), "empty"),
+        (completion(None), "empty"),
+        (completion("   "), "empty"),
+        ({"object": "chat.completion", "id": "x", "created": 0, "model": "m", "choices": []}, "empty"),
+        (completion("对不起，我不能回答。"), "not_json"),
+        (completion('{"opinion": "意见'), "not_json"),
+        (completion(TEXT[:10], finish_reason="length"), "cut_off"),
+        (completion("", finish_reason="content_filter"), "content_filter"),
+        (completion(None, refusal="I can't help with that"), "refusal"),
+    ],
+)
+def test_an_answer_that_cannot_be_used_is_a_bad_report(endpoint: LoopbackEndpoint, answer: dict[str, Any], code: str):
+    endpoint.answer = lambda _: (200, answer)
+
+    with pytest.raises(BadReport, match=f"^{code}$"):
+        ask(a_model(endpoint))
+
+
+@pytest.mark.parametrize("text", [f"```json\n{TEXT}\n```", f"<think>{{不确定}}</think>\n{TEXT}", f"结果如下：\n{TEXT}\n希望有帮助。"])
+def test_an_object_is_found_in_a_fence_after_thoughts_and_in_prose(endpoint: LoopbackEndpoint, text: str):
+    endpoint.answer = lambda _: (200, completion(text))
+
+    assert ask(a_model(endpoint)) == ANSWER
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503])
+def test_overload_is_tried_twice_and_then_unavailable(endpoint: LoopbackEndpoint, status: int):
+    endpoint.answer = lambda _: (status, error("busy"))
+
+    with pytest.raises(ServiceUnavailable, match=str(status)):
+        ask(a_model(endpoint))
+    assert len(endpoint.requests) == 2
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_wrong_key_or_model_is_no_reason_to_wait(endpoint: LoopbackEndpoint, status: int):
+    endpoint.answer = lambda _: (status, error("no"))
+
+    with pytest.raises(BadReport, match=f"^http_{status}$"):
+        ask(a_model(endpoint))
+
+
+def test_a_proxys_html_page_is_unavailable(endpoint: LoopbackEndpoint):
+    endpoint.answer = lambda _: (200, "<html><body>Sign in</body></html>")
+
+    with pytest.raises(ServiceUnavailable, match="no completion"):
+        ask(a_model(endpoint))
+
+
+def test_a_slow_endpoint_is_unavailable(endpoint: LoopbackEndpoint):
+    def slow(_: dict[str, Any]) -> Answer:
+        time.sleep(0.6)
+        return 200, completion(TEXT)
+
+    endpoint.answer = slow
+    with pytest.raises(ServiceUnavailable, match="APITimeoutError"):
+        ask(a_model(endpoint, timeout_seconds=0.2))
+
+
+def test_no_endpoint_at_all_is_unavailable(endpoint: LoopbackEndpoint):
+    model = a_model(endpoint)
+    endpoint.server.server_close()
+
+    with pytest.raises(ServiceUnavailable):
+        ask(OpenAiChatModel(base_url="http://127.0.0.1:9/v1", api_key="k", model="m", timeout_seconds=1))
+    assert model.name == "openai/m"
+
+
+def formats(endpoint: LoopbackEndpoint) -> list[str]:
+    return [request.get("response_format", {"type": "text"})["type"] for request in endpoint.requests]
+
+
+@pytest.mark.parametrize(
+    ("understood", "first", "then"),
+    [
+        ({"json_schema"}, ["json_schema"], ["json_schema"]),
+        ({"json_object", "text"}, ["json_schema", "json_object"], ["json_object"]),
+        ({"text"}, ["json_schema", "json_object", "text"], ["text"]),
+    ],
+)
+def test_the_way_to_json_that_works_is_remembered(endpoint: LoopbackEndpoint, understood: set[str], first: list[str], then: list[str]):
+    def picky(request: dict[str, Any]) -> Answer:
+        kind = request.get("response_format", {"type": "text"})["type"]
+        return (200, completion(TEXT)) if kind in understood else (400, error("This response_format type is unavailable now"))
+
+    endpoint.answer = picky
+    model = a_model(endpoint)
+
+    assert ask(model) == ANSWER
+    assert formats(endpoint) == first
+    endpoint.requests.clear()
+    assert ask(model) == ANSWER
+    assert formats(endpoint) == then
+
+
+def test_a_request_that_is_never_liked_is_a_bad_report_and_teaches_nothing(endpoint: LoopbackEndpoint):
+    endpoint.answer = lambda _: (400, error("inappropriate content"))
+    model = a_model(endpoint)
+
+    with pytest.raises(BadReport, match=r"^request_refused$"):
+        ask(model)
+    endpoint.answer = lambda _: (200, completion(TEXT))
+    assert ask(model) == ANSWER
+    assert formats(endpoint)[-1] == "json_schema"
+
+
+def test_a_model_that_refuses_a_temperature_is_asked_without(endpoint: LoopbackEndpoint):
+    def reasoning(request: dict[str, Any]) -> Answer:
+        return (400, error("Unsupported value: 'temperature'")) if "temperature" in request else (200, completion(TEXT))
+
+    endpoint.answer = reasoning
+    assert ask(a_model(endpoint)) == ANSWER
+    assert formats(endpoint) == ["json_schema", "json_schema"]
+
+
+def test_the_question_is_sent_as_it_is_with_temperature_zero(endpoint: LoopbackEndpoint):
+    ask(a_model(endpoint))
+
+    (request,) = endpoint.requests
+    assert request["temperature"] == 0
+    assert [message["content"] for message in request["messages"]] == ["只回答 json", "资料"]
+    assert request["response_format"]["json_schema"]["schema"] == ANSWER_SCHEMA

@@ -1,0 +1,134 @@
+"""Whatever a clinic's folders hold is decoded or refused by name."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from eye_dx_core.dataset import photo
+from eye_dx_core.dataset.phantom import render_phantom
+from eye_dx_core.dataset.photo import crop_to_field, decode_photo, find_field_of_view
+from eye_dx_core.errors import BadPhoto
+from eye_dx_core.schema.case import Laterality
+
+FUNDUS = render_phantom("D2", eye=Laterality.RIGHT, seed=1, size=160).rgb
+
+
+def encoded(picture: Image.Image, kind: str, exif: Image.Exif | None = None) -> bytes:
+    buffer = io.BytesIO()
+    if exif is None:
+        picture.save(buffer, kind)
+    else:
+        picture.save(buffer, kind, exif=exif)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_lossless_formats_come_back_pixel_by_pixel(kind: str):
+    assert np.array_equal(decode_photo(encoded(Image.fromarray(FUNDUS), kind)), FUNDUS)
+
+
+def test_content_decides_and_not_the_suffix(tmp_path: Path):
+    (tmp_path / "photo.tiff").write_bytes(encoded(Image.fromarray(FUNDUS), "PNG"))
+
+    assert decode_photo(tmp_path / "photo.tiff").shape == FUNDUS.shape
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "LA", "1"])
+def test_other_colour_modes_become_rgb(mode: str):
+    kind = "TIFF" if mode in ("CMYK", "LA") else "PNG"
+
+    assert decode_photo(encoded(Image.fromarray(FUNDUS).convert(mode), kind)).shape == FUNDUS.shape
+
+
+def test_sixteen_bit_grey_keeps_its_range():
+    deep = (np.linspace(0, 4000, 100 * 100).reshape(100, 100)).astype(np.uint16)
+
+    rgb = decode_photo(encoded(Image.fromarray(deep), "TIFF"))
+
+    assert (rgb.min(), rgb.max()) == (0, 255)
+
+
+def test_the_camera_s_rotation_is_applied():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+
+    turned = decode_photo(encoded(Image.fromarray(FUNDUS[:, :100]), "JPEG", exif))
+
+    assert turned.shape == (100, 160, 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"just text", "not_an_image"),
+        (b"", "not_an_image"),
+        (encoded(Image.fromarray(FUNDUS), "JPEG")[:900], "truncated"),
+        (encoded(Image.new("RGB", (1, 1)), "PNG"), "too_small"),
+        (encoded(Image.new("L", (20_000, 6_000)), "PNG"), "too_many_pixels"),
+    ],
+)
+def test_what_cannot_be_read_is_named(content: bytes, reason: str):
+    with pytest.raises(BadPhoto) as caught:
+        decode_photo(content)
+
+    assert caught.value.reason == reason
+
+
+def test_a_missing_file_is_named_without_its_path(tmp_path: Path):
+    with pytest.raises(BadPhoto) as caught:
+        decode_photo(tmp_path / "Name_of_a_person.jpg")
+
+    assert caught.value.reason == "missing"
+    assert "person" not in str(caught.value)
+
+
+def test_a_huge_file_is_refused_before_it_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(photo, "MAX_BYTES", 1000)
+    (tmp_path / "a.png").write_bytes(os.urandom(2000))
+
+    with pytest.raises(BadPhoto, match="larger"):
+        decode_photo(tmp_path / "a.png")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_damaged_files_never_raise_anything_else(data: st.DataObject):
+    content = bytearray(data.draw(st.sampled_from([encoded(Image.fromarray(FUNDUS), kind) for kind in ("JPEG", "PNG", "TIFF")])))
+    for _ in range(data.draw(st.integers(1, 8))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(content)))
+    try:
+        assert decode_photo(bytes(content[:cut])).ndim == 3
+    except BadPhoto as error:
+        assert error.reason
+
+
+def test_the_field_of_view_is_found_also_where_the_frame_cuts_it():
+    for seed in range(6):
+        phantom = render_phantom("N", eye=Laterality.LEFT, seed=seed, size=400)
+        field = find_field_of_view(phantom.rgb[40:360])
+        assert abs(field.center_x - phantom.field_xy[0]) < 3
+        assert abs(field.center_y + 40 - phantom.field_xy[1]) < 3
+        assert abs(field.radius - phantom.field_radius) < 4
+
+
+@pytest.mark.parametrize("picture", [np.zeros((200, 200, 3), np.uint8), np.eye(200, dtype=np.uint8)[..., None].repeat(3, 2) * 255])
+def test_what_is_no_fundus_has_no_field_of_view(picture: np.ndarray):
+    with pytest.raises(BadPhoto) as caught:
+        find_field_of_view(picture)
+
+    assert caught.value.reason == "no_field_of_view"
+
+
+def test_a_crop_is_square_and_black_outside_the_field():
+    square = crop_to_field(np.pad(FUNDUS, ((0, 0), (60, 20), (0, 0))), size=64)
+
+    assert square.shape == (64, 64, 3)
+    assert square[0, 0].max() == 0
+    assert square[32, 32].max() > 40

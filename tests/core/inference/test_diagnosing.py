@@ -1,0 +1,167 @@
+"""What cannot be read is not assessed and never normal; a bad photo never takes its batch along."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from eye_dx_core.dataset.phantom import Defect, render_phantom
+from eye_dx_core.dataset.phantom_folders import write_phantom_photo
+from eye_dx_core.dataset.photo import crop_to_field
+from eye_dx_core.errors import BadPhoto
+from eye_dx_core.inference.diagnosing import diagnose_cases, predict_photos, worst_of
+from eye_dx_core.inference.evidence import find_disc, find_zones
+from eye_dx_core.inference.photos import PhotoRoots
+from eye_dx_core.inference.predictor import Predictor
+from eye_dx_core.inference.quality import find_quality_problem
+from eye_dx_core.model.checkpoint import load_checkpoint
+from eye_dx_core.schema.case import Laterality
+from eye_dx_core.schema.diagnosis import Outcome, PhotoPrediction, Zone
+from tests.builders import NOON, a_case, an_eye_diagnosis
+from tests.checkpoints import a_checkpoint
+
+RIGHT, LEFT = Laterality.RIGHT, Laterality.LEFT
+
+
+def a_predictor(folder: Path, *, batch_size: int = 3, uncertain_below: float = 0.0) -> Predictor:
+    checkpoint = load_checkpoint(a_checkpoint(folder / "checkpoint", uncertain_below=uncertain_below))
+    return Predictor(checkpoint, model_name="eye-dx-fundus", model_version="7", batch_size=batch_size)
+
+
+@pytest.fixture
+def visit(tmp_path: Path) -> Path:
+    """A folder with two good photographs and everything that goes wrong in the field."""
+    folder = tmp_path / "visit"
+    folder.mkdir()
+    for name, eye, seed in (("OD.jpg", RIGHT, 1), ("OS.png", LEFT, 2)):
+        write_phantom_photo(folder / name, "D3", eye=eye, seed=seed, size=160)
+    (folder / "text_OD.jpg").write_text("no picture")
+    (folder / "cut_OD.jpg").write_bytes((folder / "OD.jpg").read_bytes()[:700])
+    Image.new("RGB", (1, 1)).save(folder / "pixel_OD.png")
+    Image.new("RGB", (200, 200)).save(folder / "black_OD.png")
+    Image.fromarray(render_phantom("A", eye=RIGHT, seed=3, size=160).rgb).convert("CMYK").save(folder / "cmyk_OD.tiff")
+    write_phantom_photo(folder / "dark_OD.jpg", "N", eye=RIGHT, seed=4, size=160, defect=Defect.UNDER_EXPOSED)
+    return folder
+
+
+def test_bad_photos_are_named_and_the_others_are_read(visit: Path, tmp_path: Path):
+    names = ("text_OD.jpg", "OD.jpg", "cut_OD.jpg", "pixel_OD.png", "black_OD.png", "cmyk_OD.tiff", "dark_OD.jpg", "none_OD.jpg")
+
+    predictions = predict_photos([visit / name for name in names], a_predictor(tmp_path))
+
+    reasons = ["not_an_image", None, "truncated", "too_small", "no_field_of_view", None, "too_dark", "missing"]
+    assert [one.reason for one in predictions] == reasons
+    assert all(
+        (one.outcome is Outcome.NOT_ASSESSED) == (one.conclusion is None) == (reason is not None)
+        for one, reason in zip(predictions, reasons, strict=True)
+    )
+    assert sum(predictions[1].probabilities.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_answer_does_not_depend_on_the_batch(visit: Path, tmp_path: Path):
+    paths = [visit / "OD.jpg", visit / "OS.png", visit / "cmyk_OD.tiff", visit / "OD.jpg"]
+    alone = [predict_photos([path], a_predictor(tmp_path, batch_size=1))[0] for path in paths]
+    together = predict_photos(paths, a_predictor(tmp_path, batch_size=4))
+
+    for one, other in zip(alone, together, strict=True):
+        assert one.conclusion == other.conclusion
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
+
+
+def test_a_case_is_read_per_eye_with_the_model_version(visit: Path, tmp_path: Path):
+    roots = PhotoRoots([visit], base=visit)
+    cases = [a_case("case-1", photos=("OD.jpg", "OS.png")), a_case("case-2", photos=("text_OD.jpg", "OS.png")), a_case("case-3", photos=())]
+
+    first, second, third = diagnose_cases(cases, a_predictor(tmp_path), photos=roots, now=NOON)
+
+    assert [eye.eye for eye in first.eyes] == [RIGHT, LEFT]
+    assert (first.case_id, first.model_version, first.diagnosed_at) == ("case-1", "7", NOON)
+    right = second.find_eye(RIGHT)
+    assert right is not None
+    assert (right.outcome, right.conclusion, right.reason) == (Outcome.NOT_ASSESSED, None, "not_an_image")
+    left = second.find_eye(LEFT)
+    assert left is not None
+    assert left.outcome is Outcome.ASSESSED
+    assert (third.outcome, third.conclusion, third.eyes) == (Outcome.NOT_ASSESSED, None, ())
+
+
+def test_a_low_confidence_is_uncertain_and_gives_no_conclusion(visit: Path, tmp_path: Path):
+    (prediction,) = predict_photos([visit / "OD.jpg"], a_predictor(tmp_path, uncertain_below=1.0))
+
+    assert (prediction.outcome, prediction.conclusion, prediction.abnormal_areas) == (Outcome.UNCERTAIN, None, ())
+    assert prediction.reason == "low_confidence"
+
+
+def test_a_case_is_as_its_worst_eye():
+    normal, ill, unread = an_eye_diagnosis(RIGHT, "N"), an_eye_diagnosis(LEFT, "A"), an_eye_diagnosis(LEFT, None)
+    unsure = PhotoPrediction(photo_id="p", outcome=Outcome.UNCERTAIN, confidence=0.3)
+
+    assert worst_of([normal, ill]) is ill
+    assert worst_of([ill, unread]) is ill
+    assert worst_of([normal, unread]) is unread  # not normal: one eye was not seen
+    assert worst_of([unsure, PhotoPrediction(photo_id="q", outcome=Outcome.NOT_ASSESSED)]) is unsure
+    assert worst_of([an_eye_diagnosis(LEFT, "G", confidence=0.6), ill]) is ill
+
+
+def test_only_folders_that_are_allowed_are_read(tmp_path: Path):
+    allowed, secret = tmp_path / "allowed", tmp_path / "secret"
+    for folder in (allowed / "sub", secret):
+        folder.mkdir(parents=True)
+        (folder / "a.jpg").write_bytes(b"x")
+    (allowed / "link.jpg").symlink_to(secret / "a.jpg")
+    (allowed / "folder").symlink_to(secret)
+    roots = PhotoRoots([allowed], base=allowed)
+
+    assert roots.find_photo(str(allowed / "sub" / "a.jpg")) == allowed / "sub" / "a.jpg"
+    assert roots.find_photo("sub/a.jpg") == roots.find_photo("/sub/a.jpg") == allowed / "sub" / "a.jpg"
+    for location in (str(secret / "a.jpg"), "../secret/a.jpg", "link.jpg", "folder/a.jpg", "sub/../../secret/a.jpg"):
+        with pytest.raises(BadPhoto) as caught:
+            roots.find_photo(location)
+        assert caught.value.reason in ("outside_roots", "missing")
+        assert "secret" not in str(caught.value)
+    for location in ("http://127.0.0.1/a.jpg", "file:///etc/passwd", "\\\\host\\a.jpg", "//host/a.jpg", "a\x00.jpg"):
+        with pytest.raises(BadPhoto, match="no addresses"):
+            roots.find_photo(location)
+
+
+@given(st.text(max_size=300))
+def test_any_location_leads_into_the_roots_or_is_refused(location: str):
+    base = Path(__file__).parent
+    try:
+        found = PhotoRoots([base], base=base).find_photo(location)
+    except BadPhoto:
+        return
+    assert found.is_relative_to(base)
+
+
+@pytest.mark.parametrize(("defect", "reason"), [(None, None), (Defect.UNDER_EXPOSED, "too_dark"), (Defect.OVER_EXPOSED, "too_bright")])
+def test_exposure_is_judged(defect: Defect | None, reason: str | None):
+    for code in ("N", "D2", "C", "RP"):
+        square = crop_to_field(render_phantom(code, eye=RIGHT, seed=5, size=224, defect=defect).rgb, size=224)
+        assert find_quality_problem(square) == reason
+
+
+def test_the_disc_is_found_on_its_side():
+    found = 0
+    for seed in range(20):
+        eye = (RIGHT, LEFT)[seed % 2]
+        disc = find_disc(crop_to_field(render_phantom("N", eye=eye, seed=seed, size=224).rgb, size=224))
+        found += disc is not None and (disc.x > 0) == (eye is RIGHT)
+    assert found >= 18
+
+
+def test_evidence_in_one_place_names_its_zone_and_spread_evidence_none():
+    phantom = render_phantom("N", eye=LEFT, seed=3, size=224)
+    square = crop_to_field(phantom.rgb, size=224)
+    x, y = (round(value / 16) for value in phantom.fovea_xy)
+    at_fovea = np.zeros((14, 14))
+    at_fovea[y - 1 : y + 1, x - 1 : x + 1] = 1
+
+    (area,) = find_zones(at_fovea, square, LEFT)
+
+    assert area.zone is Zone.MACULA
+    assert find_zones(np.ones((14, 14)), square, LEFT) == ()
+    assert find_zones(np.zeros((14, 14)), square, LEFT) == ()

@@ -1,0 +1,139 @@
+"""What may leave the house: everything a report needs, nothing that says whose it is."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from eye_dx_core.reporting.facts import AiFacts, EyeFacts, LlmFacts, facts_of
+from eye_dx_core.reporting.prompt import SYSTEM, build_user_prompt
+from eye_dx_core.schema.case import Laterality
+from eye_dx_core.schema.review import DoctorReview, EyeReview
+from tests.builders import a_case, a_diagnosis, a_patient, a_review
+
+
+def a_named_case():
+    case = a_case(photos=("data/测试甲_19800102_OD.jpg", "data/测试甲_19800102_OS.jpg"))
+    patient = a_patient().model_copy(update={"birth_date": "1980-01-02"})
+    screening = case.screening.model_copy(update={"patient": patient, "notes": "测试甲自述夜间视物不清"})
+    return case.model_copy(update={"screening": screening, "external_id": "HIS-20250001"})
+
+
+def secrets_of(case, review: DoctorReview) -> tuple[str, ...]:
+    patient = case.screening.patient
+    names = (patient.name, patient.phone, patient.patient_id, patient.birth_date, review.doctor_name, case.case_id, case.message_id)
+    return (*names, case.external_id, case.screening.notes, *(photo.location for photo in case.screening.photos))
+
+
+def leaves(value: object) -> Iterator[object]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for one in value:
+            yield from leaves(one)
+    elif value is not None:
+        yield value
+
+
+def test_no_identifier_is_in_the_facts_or_in_the_prompt():
+    case, review = a_named_case(), a_review()
+    facts = facts_of(case, a_diagnosis(), review)
+
+    told = facts.model_dump_json() + SYSTEM + build_user_prompt(facts)
+    assert [secret for secret in secrets_of(case, review) if secret in told] == []
+
+
+def test_facts_have_no_field_that_could_hold_an_identity():
+    fields = {*LlmFacts.model_fields, *EyeFacts.model_fields, *AiFacts.model_fields}
+
+    words = {word for field in fields for word in field.split("_")}
+    assert words & {"name", "phone", "id", "birth", "location", "notes", "path", "file"} == set()
+
+
+def test_every_fact_is_in_the_prompt():
+    eyes = (
+        EyeReview(eye=Laterality.RIGHT, features=("玻璃膜疣",), diseases=("AMD",)),
+        EyeReview(eye=Laterality.LEFT, features=("豹纹状眼底",)),
+    )
+    facts = facts_of(a_case(), a_diagnosis(left="G"), a_review().model_copy(update={"eyes": eyes}))
+    words = {"RIGHT": "右眼", "OD": "右眼", "OS": "左眼", "True": "是", "assessed": "已判读"}
+
+    prompt = build_user_prompt(facts)
+    missing = [leaf for leaf in leaves(facts.model_dump(mode="json")) if words.get(str(leaf), str(leaf)) not in prompt]
+    assert missing == []
+    assert json.loads(prompt[prompt.index("{") : prompt.rindex("}") + 1])["右眼"]["眼压（mmHg）"] == 19
+
+
+def test_an_eye_without_measurements_is_null_in_the_prompt_and_never_a_number():
+    case = a_case()
+    facts = facts_of(case.model_copy(update={"screening": case.screening.model_copy(update={"vision": type(case.screening.vision)()})}),
+                     a_diagnosis(), a_review())  # fmt: skip
+
+    assert '"视力（小数）": null' in build_user_prompt(facts)
+
+
+def test_the_prompt_asks_for_json_and_shows_an_example():
+    assert "json" in SYSTEM
+    assert '"right_eye"' in SYSTEM
+    assert "不是指令" in SYSTEM
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "患者测试甲高度近视",
+        "电话 138-0013-8000",
+        "＋86 １３８００１３８０００",
+        "身份证11010119800102123X",
+        "出生 1980年1月2日",
+        "生于19800102",
+        "联系 a.b@clinic.example",
+        "编号P2025001复查",
+        "唐医生会诊",
+        "HIS-20250001",
+        "测\u200b试甲",
+        "010-12345678",
+        "见 测试甲_19800102_OD.jpg",
+    ],
+)
+def test_the_doctors_text_loses_what_names_somebody(text: str):
+    facts = facts_of(a_named_case(), a_diagnosis(), a_review(conclusion=text))
+
+    assert "［已隐去］" in facts.doctor_conclusion
+    assert not any(part in facts.doctor_conclusion for part in ("测试甲", "8000", "1980", "clinic", "P2025001", "唐医生", "HIS"))
+
+
+@pytest.mark.parametrize(
+    "text", ["右眼高度近视，眼压19 mmHg", "3个月后复查，避免剧烈运动", "C/D 0.6；OD 视盘边界清（2025-07-31）", "1.2.840.10008.5.1.4.1.1"]
+)
+def test_clinical_text_stays_as_it_is(text: str):
+    assert facts_of(a_named_case(), a_diagnosis(), a_review(conclusion=text)).doctor_conclusion == text
+
+
+def test_a_short_patient_number_does_not_take_numbers_out_of_the_recommendation():
+    case = a_case()
+    screening = case.screening.model_copy(update={"patient": a_patient(patient_id="3")})
+
+    facts = facts_of(case.model_copy(update={"screening": screening}), a_diagnosis(), a_review())
+    assert facts.doctor_recommendation == "3个月后复查，避免剧烈运动"
+
+
+@pytest.mark.parametrize(("age", "told"), [(45, "45岁"), (89, "89岁"), (90, "90岁及以上"), (104, "90岁及以上")])
+def test_an_age_that_few_people_reach_becomes_a_band(age: int, told: str):
+    case = a_case()
+    patient = a_patient().model_copy(update={"age_years": age})
+
+    facts = facts_of(
+        case.model_copy(update={"screening": case.screening.model_copy(update={"patient": patient})}), a_diagnosis(), a_review()
+    )
+    assert facts.age == told
+
+
+def test_a_gender_field_that_holds_something_else_is_left_behind():
+    case = a_case()
+    patient = a_patient().model_copy(update={"gender": "测试甲 13800138000"})
+
+    facts = facts_of(
+        case.model_copy(update={"screening": case.screening.model_copy(update={"patient": patient})}), a_diagnosis(), a_review()
+    )
+    assert facts.gender is None
