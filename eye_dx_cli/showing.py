@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 from rich.table import Table
 
-console = Console()
+# A pipe or log file has no width: tables would be cut to the 80 columns of a terminal that is not there.
+console = Console() if Console().is_terminal else Console(width=180)
 
 
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -15,6 +15,7 @@ Map = NDArray[np.floating]
 # In units of the field's radius, for the usual field of 45 to 50 degrees: disc and fovea lie 15.5 degrees apart.
 _DISC_TO_FOVEA, _DISC_ZONE, _MACULA_ZONE, _PERIPHERY_FROM = 0.62, 0.22, 0.32, 0.78
 _LEAST_SHARE, _LEAST_DENSITY, _MOST_ZONES = 0.15, 1.3, 3
+_EVIDENCE_DEPTH = 2 / 3
 
 
 class Disc(Frozen):
@@ -24,30 +25,64 @@ class Disc(Frozen):
     y: float
 
 
-def evidence_maps(model: FundusVit, tokens: torch.Tensor, condition_indices: torch.Tensor) -> Map:
-    """Gradient × activation of the last block's patch tokens for one conclusion per photo: (photo, down, across), 0 and up.
+def evidence_maps(model: FundusVit, batch: torch.Tensor, condition_indices: torch.Tensor) -> Map:
+    """Where each photo's conclusion comes from: (photo, down, across), 0 and up; all zeros when the map explains nothing.
 
-    Only the pooling and the head are differentiated, so it costs next to nothing beside the reading itself. What every
-    patch shares is taken off: it argues for no place.
+    A patch counts by how far its token lies from the photo's mean token, times how strongly the conclusion's logit reacts to
+    it (norm of the gradient), two thirds up the trunk: later, attention has mixed the places; earlier, the gradient is noise.
+    A map is kept only if hiding its strongest fifth lowers the logit more than hiding its weakest fifth does.
+
+    Args:
+        model: in evaluation mode.
+        batch: normalised photographs (photo, rgb, size, size).
+        condition_indices: the conclusion of each photo (photo,).
     """
-    leaf = tokens.detach().clone().requires_grad_(True)  # noqa: FBT003 - torch's own signature
+    tokens = model.tokens_before(batch, depth=round(model.depth * _EVIDENCE_DEPTH)).requires_grad_(True)  # noqa: FBT003 - torch's signature
     with torch.enable_grad():
-        logits = model.head(model.pool(leaf))
-        chosen = logits.gather(1, condition_indices[:, None]).sum()
-        (gradient,) = torch.autograd.grad(chosen, leaf)
-    score = (gradient * leaf.detach()).sum(dim=-1)[:, 1:]  # (photo, patch): the class token has no place
-    score = (score - score.median(dim=1, keepdim=True).values).clamp(min=0)
-    down, across = model.grid
-    return score.reshape(-1, down, across).numpy()
+        chosen = model.logits_from(tokens, depth=round(model.depth * _EVIDENCE_DEPTH)).gather(1, condition_indices[:, None]).sum()
+        (gradient,) = torch.autograd.grad(chosen, tokens)
+    patches, reaction = tokens.detach()[:, 1:], gradient[:, 1:]  # (photo, patch, dim): the class token has no place
+    score = (patches - patches.mean(dim=1, keepdim=True)).norm(dim=-1) * reaction.norm(dim=-1)
+    inside = _inside_field(model.grid[0]).flatten()
+    score = torch.where(inside, (score - score[:, inside].median(dim=1, keepdim=True).values).clamp(min=0), 0.0)
+    score = score * _explains(model, batch, condition_indices, score, inside)[:, None]
+    return score.reshape(-1, *model.grid).numpy()
+
+
+@torch.no_grad()
+def _explains(model: FundusVit, batch: torch.Tensor, chosen: torch.Tensor, score: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
+    """Whether hiding the strongest patches hurts the conclusion more than hiding the weakest: (photo,)."""
+    hidden = int(inside.sum()) // 5
+    ranked = torch.where(inside, score, torch.inf).argsort(dim=1)
+    weakest = ranked[:, :hidden]
+    strongest = torch.where(inside, score, -torch.inf).argsort(dim=1, descending=True)[:, :hidden]
+    without_strongest, without_weakest = (
+        model(_hide(batch, patches, model.grid)).gather(1, chosen[:, None])[:, 0] for patches in (strongest, weakest)
+    )
+    return without_strongest < without_weakest
+
+
+def _hide(batch: torch.Tensor, patches: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    """The photographs with some patches replaced by the photograph's mean colour."""
+    mask = torch.zeros(len(batch), grid[0] * grid[1]).scatter(1, patches, 1.0).reshape(-1, 1, *grid)
+    mask = torch.nn.functional.interpolate(mask, size=batch.shape[-2:], mode="nearest")
+    return batch + (batch.mean(dim=(2, 3), keepdim=True) - batch) * mask
+
+
+def _inside_field(grid: int) -> torch.Tensor:
+    axis = (torch.arange(grid) + 0.5) / grid * 2 - 1
+    return axis[None, :] ** 2 + axis[:, None] ** 2 < 1
 
 
 def find_disc(square: NDArray[np.uint8]) -> Disc | None:
     """The brightest compact spot of the square, or None when nothing stands out."""
     size = square.shape[0]
     light = square[..., :2].astype(np.float32).mean(axis=2)
-    spots = gaussian_filter(light, size * 0.035) - gaussian_filter(light, size * 0.12)
     axis = (np.arange(size) + 0.5) / size * 2 - 1
-    inside = axis[None, :] ** 2 + axis[:, None] ** 2 < 0.8
+    inside = axis[None, :] ** 2 + axis[:, None] ** 2 < 0.9
+    # The black outside would make the rim look bright against its surroundings.
+    light[~inside] = light[inside].mean()
+    spots = gaussian_filter(light, size * 0.035) - gaussian_filter(light, size * 0.12)
     spread = float(spots[inside].std())
     down, across = np.unravel_index(int(np.where(inside, spots, -np.inf).argmax()), spots.shape)
     if spread < 1e-6 or float(spots[down, across]) < 3 * spread:

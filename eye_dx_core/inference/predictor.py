@@ -51,13 +51,16 @@ class Predictor:
         return tuple(readings)
 
     def _read_batch(self, squares: NDArray[np.uint8]) -> list[SquareReading]:
-        model = self._checkpoint.model
+        model, batch = self._checkpoint.model, self.card.preprocess.to_batch(squares)
         with torch.no_grad():
-            tokens = model.features(self.card.preprocess.to_batch(squares))
-            probabilities = self._checkpoint.probabilities(model.head(model.pool(tokens)))
+            probabilities = self._checkpoint.probabilities(model(batch))
         likeliest = probabilities.argmax(dim=1)
-        maps = evidence_maps(model, tokens, likeliest)
+        evidence = np.zeros((len(squares), *model.grid), dtype=np.float32)
+        # A normal photo has no abnormal areas, so nothing is spent on looking for them.
+        abnormal = [place for place, index in enumerate(likeliest.tolist()) if not self.labels[index].is_normal]
+        if abnormal:
+            evidence[abnormal] = evidence_maps(model, batch[abnormal], likeliest[abnormal])
         return [
-            SquareReading(probabilities=row, condition_index=int(index), evidence=evidence)
-            for row, index, evidence in zip(probabilities.numpy(), likeliest, maps, strict=True)
+            SquareReading(probabilities=row, condition_index=int(index), evidence=where)
+            for row, index, where in zip(probabilities.numpy(), likeliest, evidence, strict=True)
         ]

@@ -63,6 +63,25 @@ class FundusVit(nn.Module):
         """A normalised batch (photo, rgb, size, size) to tokens (photo, 1 + patch, dim); the first is the class token."""
         return self.trunk.forward_features(batch)
 
+    @property
+    def depth(self) -> int:
+        """How many blocks the trunk has."""
+        return len(self.trunk.blocks)
+
+    @torch.no_grad()
+    def tokens_before(self, batch: torch.Tensor, *, depth: int) -> torch.Tensor:
+        """Tokens (photo, 1 + patch, dim) as they enter the block at `depth`; `depth` 0 is the embedded photograph."""
+        tokens = self.trunk.norm_pre(self.trunk._pos_embed(self.trunk.patch_embed(batch)))  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        for block in list(self.trunk.blocks)[:depth]:
+            tokens = block(tokens)
+        return tokens
+
+    def logits_from(self, tokens: torch.Tensor, *, depth: int) -> torch.Tensor:
+        """The rest of the way: tokens that enter the block at `depth` to logits (photo, class)."""
+        for block in list(self.trunk.blocks)[depth:]:
+            tokens = block(tokens)
+        return self.head(self.pool(self.trunk.norm(tokens)))
+
     def pool(self, tokens: torch.Tensor) -> torch.Tensor:
         """The mean of the patch tokens, normalised once: (photo, dim)."""
         return self.trunk.forward_head(tokens, pre_logits=True)

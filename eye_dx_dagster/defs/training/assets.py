@@ -33,12 +33,11 @@ def fine_tuned_checkpoint(
 
     Epochs appear in the log and as MLflow metrics while it runs.
     """
-    from eye_dx_core.registry.mlflow import start_training_run
-
     from eye_dx_core import wiring
     from eye_dx_core.dataset.manifest import load_manifest
     from eye_dx_core.dataset.splitting import load_splits
     from eye_dx_core.model.checkpoint import load_checkpoint
+    from eye_dx_core.registry.mlflow import start_training_run
     from eye_dx_core.training.config import TrainingConfig
     from eye_dx_core.training.fine_tuning import train_checkpoint
 

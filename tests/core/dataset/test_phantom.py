@@ -8,8 +8,8 @@ import pytest
 from scipy.ndimage import laplace
 
 from eye_dx_core.dataset.phantom import PHANTOM_CODES, Defect, render_phantom
-from eye_dx_core.dataset.photo import PhotoFormat, sniff_format
 from eye_dx_core.dataset.phantom_folders import write_phantom_dataset
+from eye_dx_core.dataset.photo import PhotoFormat, sniff_format
 from eye_dx_core.schema.case import Laterality
 
 RIGHT, LEFT = Laterality.RIGHT, Laterality.LEFT

@@ -2,6 +2,7 @@
 
 import io
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -103,10 +104,8 @@ def test_damaged_files_never_raise_anything_else(data: st.DataObject):
     for _ in range(data.draw(st.integers(1, 8))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(0, len(content)))
-    try:
+    with suppress(BadPhoto):  # anything else fails the test
         assert decode_photo(bytes(content[:cut])).ndim == 3
-    except BadPhoto as error:
-        assert error.reason
 
 
 def test_the_field_of_view_is_found_also_where_the_frame_cuts_it():

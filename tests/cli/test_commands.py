@@ -1,0 +1,162 @@
+"""The command line: readable help, right exit codes, stable JSON, errors that say what to do."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from eye_dx_cli.main import app
+from eye_dx_cli.serving import check_ports
+from eye_dx_core import wiring
+from eye_dx_core.dataset.phantom_folders import write_phantom_dataset, write_phantom_photo
+from eye_dx_core.errors import BadSettings, EyeDxError
+from eye_dx_core.queue.announcing import announce_diagnosis
+from eye_dx_core.schema.case import Laterality
+from eye_dx_core.settings import Settings, get_settings
+from tests.builders import NOON, a_case, a_diagnosis, a_nested_body
+from tests.checkpoints import a_checkpoint
+
+runner = CliRunner()
+# MLflow's tables use what SQLAlchemy 2.1 deprecates, and its client leaves connections to the collector.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning", "ignore::ResourceWarning"
+)
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EYE_DX_STATE_DIR", str(tmp_path))
+    monkeypatch.delenv("EYE_DX_QUEUE_URL", raising=False)
+    monkeypatch.delenv("EYE_DX_RECORDS_URL", raising=False)
+    return tmp_path
+
+
+def call(*arguments: str | Path) -> str:
+    result = runner.invoke(app, [str(one) for one in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["", "phantoms", "dataset report", "train", "diagnose", "queue send", "queue depth", "queue dead", "review", "report",
+     "records export", "registry list", "registry promote", "registry rollback", "health", "up"],
+)  # fmt: skip
+def test_every_command_explains_itself(command: str):
+    assert "Usage:" in call(*command.split(), "--help")
+
+
+def test_photos_are_read_one_by_one_and_the_exit_code_tells(state: Path):
+    a_checkpoint(state / "checkpoint")
+    write_phantom_photo(state / "a_OD.jpg", "D3", eye=Laterality.RIGHT, seed=1, size=128)
+    (state / "b_OS.jpg").write_text("text")
+
+    result = runner.invoke(
+        app, ["diagnose", str(state / "b_OS.jpg"), str(state / "a_OD.jpg"), "--checkpoint", str(state / "checkpoint"), "--json"]
+    )
+
+    assert result.exit_code == 1
+    bad, good = json.loads(result.stdout)
+    assert (bad["outcome"], bad["reason"], bad["conclusion_zh"]) == ("not_assessed", "not_an_image", "未能评估")
+    assert (good["outcome"], good["eye"]) == ("assessed", "OD")
+    assert call("diagnose", state / "a_OD.jpg", "--checkpoint", state / "checkpoint")
+
+
+def test_without_a_champion_diagnose_says_how_to_get_one(state: Path):
+    with pytest.raises(EyeDxError, match="registry promote"):
+        call("diagnose", state / "a.jpg")
+
+
+def test_messages_are_sent_counted_and_replayed(state: Path):
+    (state / "message.json").write_bytes(a_nested_body())
+    call("queue", "send", state / "message.json", "--message-id", "m-1")
+    assert json.loads(call("queue", "depth", "--json"))["eye_dx_screenings"] == 1
+
+    queue = wiring.open_queue(get_settings())
+    queue.reject(queue.receive("eye_dx_screenings", limit=1)[0], reason="bad fields: age")
+    queue.close()
+
+    (letter,) = json.loads(call("queue", "dead", "--json"))
+    assert (letter["reason"], letter["queue"]) == ("bad fields: age", "eye_dx_screenings")
+    assert "测试甲" not in call("queue", "dead")
+    assert "replayed 1" in call("queue", "dead", "--replay")
+    assert json.loads(call("queue", "depth", "--json")) | {"eye_dx_dead": 0, "eye_dx_screenings": 1} == json.loads(
+        call("queue", "depth", "--json")
+    )
+
+
+def test_a_case_is_reviewed_reported_and_exported(state: Path):
+    settings = get_settings()
+    records = wiring.open_records(settings)
+    records.add_case(a_case())
+    records.add_diagnosis(a_diagnosis(), [announce_diagnosis(a_case(), a_diagnosis(), names=settings.queue_names, now=NOON)])
+    records.close()
+
+    with pytest.raises(EyeDxError, match="doctor's review"):
+        call("report", "case-1")
+    call("review", "case-1", "--conclusion", "高度近视", "--doctor", "唐医生", "--recommendation", "3个月后复查")
+    page = Path(call("report", "case-1").strip())
+    assert "高度近视" in page.read_text(encoding="utf-8")
+    assert json.loads(call("report", "case-1", "--json"))["doctor_name"] == "唐医生"
+
+    exported = json.loads(call("records", "export"))
+    (screening,) = exported["patients"]["P2025001"]["screening_records"]
+    assert set(screening) == {
+        "screening_time", "eye_image_path", "vision_data", "notes", "ai_diagnosis", "doctor_review", "report_generated",
+    }  # fmt: skip
+    assert screening["report_generated"] is True
+    assert screening["doctor_review"] == {"final_conclusion": "高度近视", "doctor_name": "唐医生", "recommendation": "3个月后复查"}
+    assert exported["ai_diagnosis_results"]["P2025001_0"]["conclusion"] == "年龄相关性黄斑变性"
+    assert datetime.strptime(exported["save_time"], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+
+
+def test_an_unknown_case_is_one_line(state: Path):
+    with pytest.raises(EyeDxError, match="there is no case case-9"):
+        call("review", "case-9", "--conclusion", "x", "--doctor", "y")
+
+
+def test_the_dataset_report_counts_and_names_what_was_refused(state: Path):
+    write_phantom_dataset(state / "photos", size=96, counts={"N": 4, "A": 2})
+
+    report = json.loads(call("dataset", "report", state / "photos", "--json"))
+
+    assert report["imbalance"]["counts"]["A"] > 0
+    assert [one["reason"] for one in report["refused"]] == ["not_an_image"]
+    assert "severity" in call("dataset", "report", state / "photos")
+
+
+def test_training_asks_for_retfound_weights_by_name(state: Path):
+    write_phantom_dataset(state / "photos", size=96, counts={"N": 2})
+    with pytest.raises(BadSettings, match="RETFound_mae needs its weights"):
+        call("train", "--data-path", state / "photos")
+    with pytest.raises(BadSettings, match="unknown label set 7"):
+        call("train", "--data-path", state / "photos", "--nb-classes", "7")
+
+
+def test_health_says_what_is_missing(state: Path):
+    result = runner.invoke(app, ["health", "--json"])
+
+    assert result.exit_code == 1
+    by_part = {one["part"]: one for one in json.loads(result.stdout)}
+    assert by_part["queue"]["is_well"]
+    assert by_part["records"]["is_well"]
+    assert "no champion" in by_part["registry"]["state"]
+
+
+def test_a_taken_port_is_named_with_the_setting_that_changes_it():
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(BadSettings, match="EYE_DX_MLFLOW_PORT"):
+        check_ports(Settings(dagster_port=1, mlflow_port=taken.getsockname()[1]))
+
+
+def test_half_a_language_model_is_refused_without_its_key(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("EYE_DX_LLM_API_KEY", "sk-geheim")
+
+    with pytest.raises(BadSettings, match="belong together") as caught:
+        get_settings()
+    assert "geheim" not in str(caught.value)

@@ -1,0 +1,69 @@
+"""What Dagster shows of us: a rename shows in review, and loading it costs nothing heavy."""
+
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+
+pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning", "ignore::DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def definitions() -> dg.Definitions:
+    from eye_dx_dagster.definitions import defs
+
+    return defs
+
+
+def test_every_name_that_an_operator_knows(definitions: dg.Definitions):
+    repository = definitions.get_repository_def()
+
+    assert sorted(key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()) == [
+        "checkpoint_evaluation",
+        "daily_diagnosis_report",
+        "dataset_manifest",
+        "dataset_splits",
+        "fine_tuned_checkpoint",
+        "imbalance_report",
+        "model_candidate",
+    ]
+    assert sorted(key.name for key in repository.asset_graph.asset_check_keys) == [
+        "is_better_than_chance",
+        "metrics_are_finite",
+        "no_patient_spans_splits",
+        "promotion_rule_would_allow_it",
+    ]
+    assert sorted(job.name for job in repository.get_all_jobs() if not job.name.startswith("__")) == [
+        "daily_report_job",
+        "delivery_job",
+        "diagnosis_job",
+        "promotion_job",
+        "report_job",
+        "rollback_job",
+        "training_job",
+    ]
+    assert sorted(sensor.name for sensor in repository.sensor_defs) == [
+        "automation_sensor",
+        "outbox_sensor",
+        "review_sensor",
+        "screening_sensor",
+    ]
+    assert [schedule.name for schedule in repository.schedule_defs] == ["daily_report_schedule"]
+
+
+def test_every_asset_says_what_it_is_and_whose(definitions: dg.Definitions):
+    for spec in definitions.resolve_all_asset_specs():
+        assert spec.description, spec.key
+        assert spec.group_name != "default", spec.key
+        assert spec.owners, spec.key
+        assert spec.kinds, spec.key
+
+
+def test_loading_the_definitions_imports_nothing_heavy():
+    heavy = ("torch", "timm", "mlflow", "openai", "pandas", "matplotlib", "sklearn", "scipy")
+    code = f"import sys, eye_dx_dagster.definitions; print([m for m in {heavy} if m in sys.modules])"
+
+    loaded = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+
+    assert loaded.stdout.strip() == "[]"
