@@ -84,7 +84,9 @@ def train(
         photo_folder=folder,
         manifest=manifest,
         splits=split_by_patient(manifest, seed=seed),
-        config=TrainingConfig(method=method, batch_size=batch_size, learning_rate=lr, epochs=epochs, seed=seed),
+        config=TrainingConfig.model_validate(
+            {"method": method, "batch_size": batch_size, "learning_rate": lr, "epochs": epochs, "seed": seed}
+        ),
         trunk=_trunk(model, weights or wiring.trunk_weights(settings)),
         cache_folder=settings.prepared / "cache",
     ):

@@ -1,6 +1,6 @@
 """What assets, ops and sensors are given: ports, opened when a run needs them and closed after it."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
 import dagster as dg
@@ -54,7 +54,7 @@ RESOURCES: dict[str, dg.ResourceDefinition] = {
 
 
 @contextmanager
-def as_dagster_failures() -> Iterator[None]:
+def as_dagster_failures() -> Generator[None]:
     """Turn our errors into Dagster failures whose text an operator can act on; only transient ones are retried."""
     try:
         yield

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -20,7 +20,7 @@ _WORKSPACE = ("-w", str(_PROJECT / "workspace.yaml"))
 
 
 @contextmanager
-def running_daemon(environment: Mapping[str, str], log: Path) -> Iterator[None]:
+def running_daemon(environment: Mapping[str, str], log: Path) -> Generator[None]:
     """Run Dagster's daemon in a process group of its own for as long as the block lasts.
 
     SIGINT is reset in the child: started from a script it would be ignored, and Dagster maps SIGTERM onto it.

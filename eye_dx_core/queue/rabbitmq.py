@@ -4,7 +4,7 @@ Three channels, because the broker answers a mistake by closing the channel it h
 on another, and looks at queues that may be absent on a third that is opened for the look.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -123,7 +123,7 @@ class RabbitQueue:
                 return act()
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _errors(self) -> Generator[None]:
         """The library's errors as ours; class names only, because addresses hold passwords."""
         try:
             yield
@@ -138,7 +138,7 @@ class RabbitQueue:
             raise ServiceUnavailable(f"RabbitMQ does not answer ({type(error).__name__})") from None
 
     @contextmanager
-    def _held(self, delivery: Delivery) -> Iterator[tuple[BlockingChannel, int]]:
+    def _held(self, delivery: Delivery) -> Generator[tuple[BlockingChannel, int]]:
         """The channel and tag of a delivery, if the connection it came on still stands."""
         generation, _, tag = delivery.token.partition(":")
         channel = self._deliveries
@@ -254,7 +254,8 @@ def _get(channel: BlockingChannel, queue: str, limit: int) -> Iterator[tuple[Any
 
 
 def _delivery_count(method: Any, properties: pika.BasicProperties) -> int:  # noqa: ANN401 - pika's own type
-    counted = (properties.headers or {}).get("x-delivery-count")
+    headers: dict[str, Any] = dict(properties.headers or {})
+    counted = headers.get("x-delivery-count")
     return int(counted) + 1 if counted is not None else 2 if method.redelivered else 1
 
 
@@ -278,7 +279,8 @@ def _to_dead_letter(_method: object, properties: pika.BasicProperties, body: byt
     bare = message.model_copy(update={"headers": {name: value for name, value in message.headers.items() if name not in ours}})
     if _REASON in ours:
         return DeadLetter(message=bare, queue=ours[_QUEUE], reason=ours[_REASON], died_at=datetime.fromisoformat(ours[_DIED_AT]))
-    death = ((properties.headers or {}).get("x-death") or [{}])[0]
+    headers: dict[str, Any] = dict(properties.headers or {})
+    death: dict[str, Any] = (headers.get("x-death") or [{}])[0]
     reason = str(death.get("reason", "unknown"))
     at = death.get("time")
     return DeadLetter(

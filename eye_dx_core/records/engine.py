@@ -1,6 +1,6 @@
 """How we open a database: durable, with short waits, and with errors that carry no values."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,21 +23,21 @@ def open_engine(url: str) -> Engine:
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
+def writing(engine: Engine) -> Generator[Connection]:
     """One write transaction; on SQLite it takes the write lock at once, so two writers wait instead of failing later."""
     with engine.connect().execution_options(**{_WRITE: True}) as connection, connection.begin():
         yield connection
 
 
 @contextmanager
-def reading(engine: Engine) -> Iterator[Connection]:
+def reading(engine: Engine) -> Generator[Connection]:
     """One consistent read."""
     with engine.connect() as connection, connection.begin():
         yield connection
 
 
 @contextmanager
-def database_errors(what: str) -> Iterator[None]:
+def database_errors(what: str) -> Generator[None]:
     """Turn the database's errors into ours, without its text: that may hold addresses, passwords and values."""
     try:
         yield

@@ -1,7 +1,7 @@
 """Brings a database to the present schema, once, however many processes start together."""
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def _is_current(engine: Engine) -> bool:
 
 
 @contextmanager
-def _one_at_a_time(engine: Engine) -> Iterator[None]:
+def _one_at_a_time(engine: Engine) -> Generator[None]:
     """A lock that dies with its holder: on a file beside SQLite's, or PostgreSQL's advisory lock."""
     if engine.dialect.name == "postgresql":
         with engine.connect() as connection:

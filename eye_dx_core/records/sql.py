@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, Row, Select, Table, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -222,8 +223,9 @@ class SqlRecords:
             *(func.count().filter((cases.c.state == state) & is_free) for state in (RECEIVED, REVIEWED)),
         ).where(cases.c.state != REPORTED)
         with database_errors("records"), reading(self._engine) as connection:
-            undiagnosed, unreviewed, unreported, stuck, free_undiagnosed, free_unreported = connection.execute(counted).one()
+            counts = tuple(int(count) for count in connection.execute(counted).one())
             unsent = connection.execute(select(func.count()).where(outbox.c.sent_at.is_(None))).scalar_one()
+        undiagnosed, unreviewed, unreported, stuck, free_undiagnosed, free_unreported = counts
         return Backlog(
             undiagnosed=undiagnosed,
             claimable_undiagnosed=free_undiagnosed,
@@ -238,7 +240,7 @@ class SqlRecords:
         """See the port."""
         self._engine.dispose()
 
-    def _find_content(self, query: Select[tuple[str]]) -> str | None:
+    def _find_content(self, query: Select[Any]) -> str | None:
         with database_errors("records"), reading(self._engine) as connection:
             return connection.execute(query).scalar()
 
@@ -285,14 +287,14 @@ def _refuse_other_review(known: DoctorReview, new: DoctorReview) -> None:
         raise ConflictingMessage("this review id came before with other content")
 
 
-def _case_rows() -> Select[tuple[str, str | None, str | None, str | None]]:
+def _case_rows() -> Select[Any, Any, Any, Any, Any, Any]:
     identity = (identities.c.name, identities.c.phone, identities.c.birth_date)
     joined = cases.outerjoin(identities, cases.c.patient_id == identities.c.patient_id)
     columns = select(cases.c.content, *identity, cases.c.case_id, cases.c.attempts)
-    return columns.select_from(joined).order_by(cases.c.received_at, cases.c.case_id)  # pyright: ignore[reportReturnType]
+    return columns.select_from(joined).order_by(cases.c.received_at, cases.c.case_id)
 
 
-def _to_case(row: Row[tuple[str, str | None, str | None, str | None]]) -> Case:
+def _to_case(row: Row[Any]) -> Case:
     case = Case.model_validate_json(row[0])
     patient = case.screening.patient
     if patient is None:
@@ -301,8 +303,8 @@ def _to_case(row: Row[tuple[str, str | None, str | None, str | None]]) -> Case:
     return case.model_copy(update={"screening": case.screening.model_copy(update={"patient": whole})})
 
 
-def _to_outbox(row: Row[tuple[object, ...]]) -> OutboxMessage:
-    return OutboxMessage.model_validate(row._asdict())
+def _to_outbox(row: Row[Any]) -> OutboxMessage:
+    return OutboxMessage.model_validate(dict(row._mapping))  # pyright: ignore[reportPrivateUsage] # noqa: SLF001 - SQLAlchemy's public name
 
 
 def _records_of(connection: Connection, case_ids: Sequence[str]) -> list[CaseRecord]:
@@ -323,7 +325,7 @@ def _records_of(connection: Connection, case_ids: Sequence[str]) -> list[CaseRec
                 review=DoctorReview.model_validate_json(review) if review else None,
                 report=DiagnosisReport.model_validate_json(report) if report else None,
                 outbox=tuple(messages.get(case.case_id, ())),
-                attempts=row[5],  # pyright: ignore[reportGeneralTypeIssues]
+                attempts=row.attempts,
             )
         )
     return found

@@ -2,14 +2,16 @@
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
 import mlflow
+import mlflow.pyfunc
 import numpy as np
+from mlflow.artifacts import download_artifacts
 from mlflow.entities import Dataset, DatasetInput, RunStatus
 from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 from mlflow.exceptions import MlflowException
@@ -51,7 +53,7 @@ class MlflowRegistry:
                     registered_model_name=self._model_name,
                     model_type="classifier",
                 )
-        version = str(logged.registered_model_version)
+                version = str(logged.registered_model_version)
         self.set_tags(version, tags | {_SHA: sha256, _METRICS: json.dumps(metrics)})
         self.set_alias(CANDIDATE, version)
         return self.get_version(version)
@@ -97,7 +99,7 @@ class MlflowRegistry:
             kept.parent.mkdir(parents=True, exist_ok=True)
             with _errors(), tempfile.TemporaryDirectory(dir=kept.parent) as draft:
                 _use_store(self._uri)
-                fetched = Path(mlflow.artifacts.download_artifacts(f"models:/{self._model_name}/{version}", dst_path=draft))
+                fetched = Path(download_artifacts(f"models:/{self._model_name}/{version}", dst_path=draft))
                 checkpoint = next(fetched.rglob("card.json")).parent
                 check_weights(checkpoint, known.checkpoint_sha256)
                 if not kept.exists():
@@ -148,7 +150,7 @@ def start_training_run(
     tags: Mapping[str, str],
     dataset: tuple[str, str],
     artifact_folder: Path,
-) -> Iterator[TrainingRun]:
+) -> Generator[TrainingRun]:
     """Open a run and close it as finished or failed; `dataset` is the name and fingerprint of what is trained on."""
     with _errors():
         client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
@@ -184,7 +186,7 @@ def _use_store(uri: str) -> None:
 
 
 @contextmanager
-def _errors(not_found: str = "not in the registry") -> Iterator[None]:
+def _errors(not_found: str = "not in the registry") -> Generator[None]:
     try:
         yield
     except MlflowException as error:

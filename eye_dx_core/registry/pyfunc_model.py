@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import mlflow
 import numpy as np
 import torch
-from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from numpy.typing import NDArray
 
 from eye_dx_core.model.checkpoint import load_checkpoint
@@ -18,7 +18,7 @@ class FundusModel(PythonModel):
         """Load the checkpoint that was logged with this file."""
         self._checkpoint = load_checkpoint(Path(context.artifacts["checkpoint"]))
 
-    def predict(
+    def predict(  # pyright: ignore[reportIncompatibleMethodOverride] - MLflow looks at the names of its parameters
         self, context: PythonModelContext, model_input: NDArray[np.uint8], params: dict[str, object] | None = None
     ) -> NDArray[np.float32]:
         """Squares (photo, size, size, rgb) in 0 to 255, cropped to the field of view, to probabilities (photo, label)."""
@@ -27,4 +27,4 @@ class FundusModel(PythonModel):
             return self._checkpoint.probabilities(logits).numpy()
 
 
-mlflow.models.set_model(FundusModel())
+set_model(FundusModel())
