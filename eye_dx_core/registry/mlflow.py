@@ -37,26 +37,30 @@ class MlflowRegistry:
     def add_candidate(self, checkpoint: Path, *, metrics: dict[str, float], tags: dict[str, str]) -> ModelVersion:
         """See the port."""
         sha256 = weights_sha256(checkpoint)
+        version = self._log_model(checkpoint, metrics, tags)
+        self.set_tags(version, tags | {_SHA: sha256, _METRICS: json.dumps(metrics)})
+        self.set_alias(CANDIDATE, version)
+        return self.get_version(version)
+
+    def _log_model(self, checkpoint: Path, metrics: dict[str, float], tags: dict[str, str]) -> str:
+        """Log the folder as code and safetensors under a run of its own, and register it; the new version."""
         card = json.loads((checkpoint / "card.json").read_text(encoding="utf-8"))
-        size = int(card["preprocess"]["size"])
         with _errors():
             _use_store(self._uri)
             experiment_id = _experiment(self._client(), self._model_name, self._artifacts)
             with mlflow.start_run(experiment_id=experiment_id, run_name="candidate", tags=tags):
                 mlflow.log_metrics({f"test_{name}": value for name, value in metrics.items()})
-                logged = mlflow.pyfunc.log_model(
-                    name="checkpoint",
-                    python_model=str(Path(__file__).with_name("pyfunc_model.py")),
-                    artifacts={"checkpoint": str(checkpoint)},
-                    signature=_signature(size, len(card["label_set"]["codes"])),
-                    pip_requirements=[f"{name}=={installed_version(name)}" for name in _REQUIREMENTS],
-                    registered_model_name=self._model_name,
-                    model_type="classifier",
+                return str(
+                    mlflow.pyfunc.log_model(
+                        name="checkpoint",
+                        python_model=str(Path(__file__).with_name("pyfunc_model.py")),
+                        artifacts={"checkpoint": str(checkpoint)},
+                        signature=_signature(int(card["preprocess"]["size"]), len(card["label_set"]["codes"])),
+                        pip_requirements=[f"{name}=={installed_version(name)}" for name in _REQUIREMENTS],
+                        registered_model_name=self._model_name,
+                        model_type="classifier",
+                    ).registered_model_version
                 )
-                version = str(logged.registered_model_version)
-        self.set_tags(version, tags | {_SHA: sha256, _METRICS: json.dumps(metrics)})
-        self.set_alias(CANDIDATE, version)
-        return self.get_version(version)
 
     def find_by_alias(self, alias: str) -> ModelVersion | None:
         """See the port."""
