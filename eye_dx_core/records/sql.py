@@ -294,7 +294,7 @@ def _case_rows() -> Select[Any, Any, Any, Any, Any, Any]:
     return columns.select_from(joined).order_by(cases.c.received_at, cases.c.case_id)
 
 
-def _to_case(row: Row[Any]) -> Case:
+def _to_case(row: Row[Any, Any, Any, Any, Any, Any]) -> Case:
     case = Case.model_validate_json(row[0])
     patient = case.screening.patient
     if patient is None:

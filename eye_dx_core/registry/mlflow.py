@@ -9,7 +9,6 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 
 import mlflow
-import mlflow.pyfunc
 import numpy as np
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import Dataset, DatasetInput, RunStatus
