@@ -19,7 +19,7 @@ class FineTuning(dg.Config):
     """The knobs of the fine-tuning; the defaults suit the shipped small trunk on two cores."""
 
     method: str = Field(default="adapters", description="adapters (two per block), probe (head only) or full.")
-    epochs: int = Field(default=4, description="Enough for the shipped trunk on phantoms; take 50 or more for RETFound on photographs.")
+    epochs: int = Field(default=8, description="Enough for the shipped trunk on phantoms; take 50 or more for RETFound on photographs.")
     batch_size: int = Field(default=16, description="Photographs per step.")
     learning_rate: float = Field(default=1e-3, description="Peak of the warm-up and cosine schedule.")
     seed: int = Field(default=0, description="Two runs with one seed on one machine give the same model.")
