@@ -1,9 +1,12 @@
 """`eye-dx up` and `eye-dx health`: start what a person works with, and see whether it is well."""
 
+import fcntl
+import shlex
 import shutil
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -27,11 +30,27 @@ def up() -> None:
     environment = child_environment(settings)
     manager = Manager()
     for name, command in commands(settings).items():
-        manager.add_process(name, " ".join(command), env=environment, cwd=str(_PROJECT))
+        manager.add_process(name, shlex.join(command), env=environment, cwd=str(_PROJECT))
     console.print(f"Dagster http://127.0.0.1:{settings.dagster_port}   MLflow http://127.0.0.1:{settings.mlflow_port}   Ctrl-C stops both")
-    manager.loop()
+    with only_daemon(settings):
+        manager.loop()
     # Ctrl-C is how one is meant to stop, so it is a success; only a process that died by itself is not.
     sys.exit(0 if manager.returncode in (0, 130, -2, None) else 1)
+
+
+@contextmanager
+def only_daemon(settings: Settings) -> Generator[None]:
+    """Hold the state folder for one daemon: two on one folder start every run twice.
+
+    Raises:
+        BadSettings: somebody holds it.
+    """
+    with (settings.dagster_home / "daemon.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadSettings("`make up` or `make demo` runs on this state folder already: stop it, or set EYE_DX_STATE_DIR") from None
+        yield
 
 
 def commands(settings: Settings) -> dict[str, list[str]]:

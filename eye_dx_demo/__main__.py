@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from eye_dx_cli.serving import prepare_state
+from eye_dx_cli.serving import only_daemon, prepare_state
 from eye_dx_cli.showing import console
 from eye_dx_core import wiring
 from eye_dx_core.dataset.phantom_folders import write_phantom_dataset
@@ -61,7 +61,11 @@ def run_demo(settings: Settings) -> list[str]:
     log = settings.dagster_home / "demo-daemon.log"
     queue, records = wiring.open_queue(settings), wiring.open_records(settings)
     try:
-        with running_daemon(environment, log), dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+        with (
+            only_daemon(settings),
+            running_daemon(environment, log),
+            dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance,
+        ):
             step(2, "Training in Dagster: manifest, imbalance report, splits, checkpoint, evaluation, candidate; then promotion")
             follow_run(instance, launch_job("training_job", environment), show=console.print, timeout_seconds=_RUN_TIMEOUT)
             promote_candidate(instance, environment)

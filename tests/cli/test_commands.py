@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from eye_dx_cli.main import app
-from eye_dx_cli.serving import check_ports
+from eye_dx_cli.serving import check_ports, only_daemon
 from eye_dx_core import wiring
 from eye_dx_core.dataset.phantom_folders import write_phantom_dataset, write_phantom_photo
 from eye_dx_core.errors import BadSettings, EyeDxError
@@ -152,6 +152,16 @@ def test_a_taken_port_is_named_with_the_setting_that_changes_it():
 
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(BadSettings, match="EYE_DX_MLFLOW_PORT"):
         check_ports(Settings(dagster_port=1, mlflow_port=taken.getsockname()[1]))
+
+
+def test_a_state_folder_has_one_daemon(state: Path):
+    settings = get_settings()
+    settings.dagster_home.mkdir()
+
+    with only_daemon(settings), pytest.raises(BadSettings, match="runs on this state folder already"), only_daemon(settings):
+        pass
+    with only_daemon(settings):
+        pass
 
 
 def test_half_a_language_model_is_refused_without_its_key(monkeypatch: pytest.MonkeyPatch):
