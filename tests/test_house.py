@@ -47,5 +47,9 @@ def test_state_folders_track_a_page_or_the_configuration_only():
     assert kept <= {"data/README.md", "mlruns/README.md", "dagster_home/dagster.yaml"}
 
 
+def test_no_database_is_tracked():
+    assert [path.name for path in tracked() if path.suffix in {".db", ".sqlite", ".sqlite3"}] == []
+
+
 def test_the_clone_is_small():
     assert sum(path.stat().st_size for path in tracked()) < 20_000_000
