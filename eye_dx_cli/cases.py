@@ -53,11 +53,9 @@ def report(case_id: CaseId, as_json: Annotated[bool, typer.Option("--json", help
     try:
         written = casework.report_case(
             records,
-            wiring.find_chat_model(settings),
             case_id,
-            names=settings.queue_names,
-            folder=settings.report_folder,
-            timezone=ZoneInfo(settings.timezone),
+            chat_model=wiring.find_chat_model(settings),
+            outlet=wiring.report_outlet(settings),
             now=lambda: datetime.now(UTC),
         )
     finally:

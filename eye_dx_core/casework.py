@@ -2,7 +2,9 @@
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -13,7 +15,7 @@ from eye_dx_core.queue.topology import QueueNames
 from eye_dx_core.records.port import Records
 from eye_dx_core.reporting.port import ChatModel
 from eye_dx_core.reporting.rendering import render_html
-from eye_dx_core.reporting.writing import write_report
+from eye_dx_core.reporting.writing import UNAVAILABLE, write_report
 from eye_dx_core.schema.case import Case
 from eye_dx_core.schema.diagnosis import AiDiagnosis
 from eye_dx_core.schema.report import DiagnosisReport
@@ -24,6 +26,15 @@ if TYPE_CHECKING:  # torch is for those who read photographs; writing a report m
 
 _log = logging.getLogger(__name__)
 Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True)
+class ReportOutlet:
+    """Where reports go: pages into `folder`, with dates in `timezone`, announcements to the queues of `names`."""
+
+    folder: Path
+    timezone: ZoneInfo
+    names: QueueNames
 
 
 def diagnose_waiting(
@@ -82,38 +93,52 @@ def report_waiting(
     records: Records,
     chat_model: ChatModel | None,
     *,
-    names: QueueNames,
-    folder: Path,
-    timezone: ZoneInfo,
+    outlet: ReportOutlet,
     limit: int,
     lease_seconds: float,
     now: Clock,
+    is_last_try: bool = False,
 ) -> tuple[DiagnosisReport, ...]:
     """Write the reports of reviewed cases, one by one, each stored with its outbox row; return the new reports.
 
-    A case whose language model does not answer is given back for the next run, and the error is raised at the end.
+    When the language model does not answer, the case is given back and the error raised for a later try. On the last try
+    the template writes instead, for this and all further cases, and the report says so in `fallback_reason`.
+
+    Raises:
+        ServiceUnavailable: the language model does not answer, and this is not the last try.
     """
     done: list[DiagnosisReport] = []
-    unavailable: ServiceUnavailable | None = None
-    while len(done) < limit and unavailable is None:
+    fallback_reason: str | None = None
+    write = partial(report_case, records, outlet=outlet, now=now)
+    while len(done) < limit:
         claimed = records.claim_unreported(limit=1, lease_seconds=lease_seconds)
         if not claimed:
             break
         case_id = claimed[0].case_id
         try:
-            done.append(report_case(records, chat_model, case_id, names=names, folder=folder, timezone=timezone, now=now))
+            done.append(write(case_id, chat_model=chat_model, fallback_reason=fallback_reason))
         except ServiceUnavailable as error:
-            records.release_case(case_id)
-            unavailable = error
-    if unavailable is not None:
-        raise unavailable
+            if not is_last_try:
+                records.release_case(case_id)
+                raise
+            _log.warning("the language model did not answer (%s); the template writes", type(error).__name__)
+            chat_model, fallback_reason = None, UNAVAILABLE
+            done.append(write(case_id, chat_model=None, fallback_reason=fallback_reason))
     return tuple(done)
 
 
 def report_case(
-    records: Records, chat_model: ChatModel | None, case_id: str, *, names: QueueNames, folder: Path, timezone: ZoneInfo, now: Clock
+    records: Records,
+    case_id: str,
+    *,
+    chat_model: ChatModel | None,
+    outlet: ReportOutlet,
+    now: Clock,
+    fallback_reason: str | None = None,
 ) -> DiagnosisReport:
     """Write and store the report of one reviewed case; a case that has one keeps it.
+
+    `fallback_reason` says why the template writes where a language model is configured.
 
     Raises:
         NotFound: the case does not exist, or has no diagnosis or no review yet.
@@ -122,10 +147,12 @@ def report_case(
     if record.diagnosis is None or record.review is None:
         missing = "AI diagnosis" if record.diagnosis is None else "doctor's review"
         raise NotFound(f"{case_id} has no {missing} yet, so no report can be written")
-    report = record.report or write_report(record.case, record.diagnosis, record.review, chat_model=chat_model, now=now())
+    report = record.report or write_report(
+        record.case, record.diagnosis, record.review, chat_model=chat_model, now=now(), fallback_reason=fallback_reason
+    )
     # The page first: if we die in between, the row is missing and the page is written again with the same content.
-    save_report_page(report, record.case, record.diagnosis, folder=folder, timezone=timezone)
-    records.add_report(report, [announce_report(record.case, record.diagnosis, report, names=names, now=now())])
+    save_report_page(report, record.case, record.diagnosis, folder=outlet.folder, timezone=outlet.timezone)
+    records.add_report(report, [announce_report(record.case, record.diagnosis, report, names=outlet.names, now=now())])
     return report
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from eye_dx_core.errors import BadSettings, NotFound
 from eye_dx_core.queue.port import Queue
@@ -11,6 +12,7 @@ from eye_dx_core.reporting.port import ChatModel
 from eye_dx_core.settings import Settings
 
 if TYPE_CHECKING:
+    from eye_dx_core.casework import ReportOutlet
     from eye_dx_core.inference.photos import PhotoRoots
     from eye_dx_core.inference.predictor import Predictor
 
@@ -104,6 +106,13 @@ def photo_roots(settings: Settings) -> "PhotoRoots":
     from eye_dx_core.inference.photos import PhotoRoots
 
     return PhotoRoots(settings.allowed_photo_roots, base=settings.photo_base or settings.data)
+
+
+def report_outlet(settings: Settings) -> "ReportOutlet":
+    """Where this installation's reports go."""
+    from eye_dx_core.casework import ReportOutlet
+
+    return ReportOutlet(settings.report_folder, ZoneInfo(settings.timezone), settings.queue_names)
 
 
 def trunk_weights(settings: Settings) -> Path | None:

@@ -187,7 +187,9 @@ def show_ai_result(body: dict[str, object]) -> None:
     """One line for a result as its receiver sees it."""
     inner = body.get("body")
     if isinstance(inner, dict):
-        console.print(f"  AI result: {inner['conclusion']}, confidence {inner['confidence']}, areas {inner['abnormal_areas']}")
+        confidence = "–" if inner["confidence"] is None else f"{inner['confidence']:.2f}"
+        areas = "、".join(inner["abnormal_areas"]) or "–"
+        console.print(f"  AI result: {inner['conclusion']}, confidence {confidence}, abnormal areas {areas}")
     else:
         console.print(f"  AI result for the partner: OD {body['odFundusResult']}  OS {body['osFundusResult']}", soft_wrap=True)
 

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from eye_dx_cli.showing import console, show_table
 from eye_dx_core.casework import report_page
@@ -69,6 +70,7 @@ def show_cases(settings: Settings, records: Sequence[CaseRecord], screenings: Ma
 
 def _rows(settings: Settings, record: CaseRecord, screening: DemoScreening) -> list[tuple[object, ...]]:
     delivered = max((one.sent_at for one in record.outbox if one.sent_at), default=None)
+    zone = ZoneInfo(settings.timezone)
     page = report_page(settings.report_folder, record.case.case_id).name if record.report else None
     rows: list[tuple[object, ...]] = []
     for eye in record.diagnosis.eyes if record.diagnosis else ():
@@ -78,7 +80,7 @@ def _rows(settings: Settings, record: CaseRecord, screening: DemoScreening) -> l
         rows.append(("", "", eye.eye, f"{eye.conclusion_zh}{reason}", confidence, areas, "", "", ""))
     if rows:
         head = (screening.title, screening.truth)
-        tail = (record.review.conclusion if record.review else None, page, f"{delivered:%H:%M:%S}" if delivered else None)
+        tail = (record.review.conclusion if record.review else None, page, f"{delivered.astimezone(zone):%H:%M:%S}" if delivered else None)
         rows[0] = (*head, *rows[0][2:6], *tail)
     return rows
 

@@ -21,6 +21,7 @@ DISCLAIMER = (
     "本报告由人工智能辅助生成，并经医生审核。人工智能判读仅依据眼底彩色照片，不能代替完整的眼科检查；"
     "“未评估”不代表正常。请以医生结论为准，如有不适请及时就医。"
 )
+UNAVAILABLE = "model_unavailable"
 _TRIES = 2
 
 
@@ -32,7 +33,13 @@ class _Written:
 
 
 def write_report(
-    case: Case, diagnosis: AiDiagnosis, review: DoctorReview, *, chat_model: ChatModel | None, now: datetime
+    case: Case,
+    diagnosis: AiDiagnosis,
+    review: DoctorReview,
+    *,
+    chat_model: ChatModel | None,
+    now: datetime,
+    fallback_reason: str | None = None,
 ) -> DiagnosisReport:
     """Write the report of a reviewed case.
 
@@ -45,12 +52,13 @@ def write_report(
         review: the doctor's word.
         chat_model: None lets the template write.
         now: aware time of writing.
+        fallback_reason: why the template writes where a language model is configured, such as `UNAVAILABLE`.
 
     Raises:
         ServiceUnavailable: the chat model does not answer. The caller may retry, or call again without it.
     """
     facts = facts_of(case, diagnosis, review)
-    written = _write_checked(facts, chat_model, identifiers_of(case, review)) if chat_model else _by_template(facts)
+    written = _write_checked(facts, chat_model, identifiers_of(case, review)) if chat_model else _by_template(facts, fallback_reason)
     return DiagnosisReport(
         report_id=report_id_of(case.case_id),
         case_id=case.case_id,

@@ -1,7 +1,5 @@
 """The report job: take in doctors' reviews, write the reports, send them."""
 
-from zoneinfo import ZoneInfo
-
 import dagster as dg
 
 from eye_dx_core.queue.port import Queue
@@ -28,19 +26,15 @@ def write_reports(context: dg.OpExecutionContext, settings: dg.ResourceParam[Set
     """Write the report of every reviewed case; after the last retry the template writes instead of the language model."""
     from eye_dx_core import casework, wiring
 
-    is_last_try = context.retry_number >= RETRY.max_retries
-    if is_last_try:
-        context.log.warning("the language model did not answer in %s tries; the template writes", RETRY.max_retries)
     with as_dagster_failures():
         reports = casework.report_waiting(
             records,
-            None if is_last_try else wiring.find_chat_model(settings),
-            names=settings.queue_names,
-            folder=settings.report_folder,
-            timezone=ZoneInfo(settings.timezone),
+            wiring.find_chat_model(settings),
+            outlet=wiring.report_outlet(settings),
             limit=settings.drain_limit,
             lease_seconds=settings.lease_seconds,
             now=utc_now,
+            is_last_try=context.retry_number >= RETRY.max_retries,
         )
     fallbacks = [report.fallback_reason for report in reports if report.fallback_reason]
     context.add_output_metadata({"written": len(reports), "by_template_instead": len(fallbacks)})

@@ -1,0 +1,63 @@
+"""Writing the reports of waiting cases when the language model does and does not answer."""
+
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from eye_dx_core.casework import ReportOutlet, report_waiting
+from eye_dx_core.errors import ServiceUnavailable
+from eye_dx_core.queue.topology import QueueNames
+from eye_dx_core.records.memory import MemoryRecords
+from eye_dx_core.reporting.memory import ScriptedChatModel
+from eye_dx_core.reporting.port import ChatModel
+from eye_dx_core.reporting.template import TEMPLATE
+from eye_dx_core.schema.report import DiagnosisReport
+from tests.builders import NOON, a_case, a_diagnosis, a_review
+
+
+@pytest.fixture
+def reviewed() -> MemoryRecords:
+    records = MemoryRecords()
+    for case_id in ("case-1", "case-2"):
+        records.add_case(a_case(case_id))
+        records.add_diagnosis(a_diagnosis(case_id), [])
+        records.add_review(a_review(case_id, review_id=f"review-{case_id}"))
+    return records
+
+
+def write(records: MemoryRecords, chat_model: ChatModel | None, folder: Path, *, is_last_try: bool = False) -> tuple[DiagnosisReport, ...]:
+    return report_waiting(
+        records,
+        chat_model,
+        outlet=ReportOutlet(folder, ZoneInfo("Asia/Shanghai"), QueueNames()),
+        limit=10,
+        lease_seconds=60,
+        now=lambda: NOON,
+        is_last_try=is_last_try,
+    )
+
+
+def test_a_silent_model_leaves_every_case_for_the_next_try(reviewed: MemoryRecords, tmp_path: Path):
+    silent = ScriptedChatModel(ServiceUnavailable("busy"))
+
+    with pytest.raises(ServiceUnavailable):
+        write(reviewed, silent, tmp_path)
+
+    assert len(silent.asked) == 1
+    assert reviewed.backlog().claimable_unreported == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_on_the_last_try_the_template_writes_and_the_report_says_why(reviewed: MemoryRecords, tmp_path: Path):
+    silent = ScriptedChatModel(ServiceUnavailable("busy"))
+
+    written = write(reviewed, silent, tmp_path, is_last_try=True)
+
+    assert [(one.writer, one.fallback_reason) for one in written] == [(TEMPLATE, "model_unavailable")] * 2
+    assert len(silent.asked) == 1  # the second patient does not wait for a model that is down
+    assert reviewed.backlog().claimable_unreported == 0
+
+
+def test_without_a_configured_model_the_template_is_no_fallback(reviewed: MemoryRecords, tmp_path: Path):
+    assert [one.fallback_reason for one in write(reviewed, None, tmp_path, is_last_try=True)] == [None, None]
