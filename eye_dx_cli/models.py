@@ -6,6 +6,7 @@ import typer
 
 from eye_dx_cli.showing import console, show_json, show_table
 from eye_dx_core import wiring
+from eye_dx_core.registry.port import TRAINED_ON
 from eye_dx_core.settings import get_settings
 
 app = typer.Typer(help="List, promote and roll back model versions.", no_args_is_help=True)
@@ -22,10 +23,16 @@ def list_versions(as_json: Annotated[bool, typer.Option("--json", help="Print JS
         show_json([one.model_dump(mode="json") for one in versions])
         return
     rows = (
-        (one.version, ", ".join(one.aliases), f"{one.metrics.get('balanced_accuracy', float('nan')):.3f}", one.checkpoint_sha256[:12])
+        (
+            one.version,
+            ", ".join(one.aliases),
+            one.tags.get(TRAINED_ON),
+            f"{one.metrics.get('balanced_accuracy', float('nan')):.3f}",
+            one.checkpoint_sha256[:12],
+        )
         for one in versions
     )
-    show_table("Model versions", ("version", "aliases", "balanced accuracy", "weights"), rows)
+    show_table("Model versions", ("version", "aliases", "trained on", "balanced accuracy", "weights"), rows)
 
 
 @app.command()

@@ -109,7 +109,12 @@ def diagnose(
         predictor = Predictor(load_checkpoint(checkpoint), model_name="checkpoint", model_version=checkpoint.name)
     else:
         registry = wiring.open_registry(get_settings())
-        predictor = wiring.load_predictor(registry, wiring.get_champion(registry))
+        champion = wiring.get_champion(registry)
+        if champion.learnt_from_phantoms:
+            typer.echo(
+                f"Champion {champion.version} was trained on phantoms (drawings): its readings of real photographs mean nothing.", err=True
+            )
+        predictor = wiring.load_predictor(registry, champion)
     predictions = predict_photos(photos, predictor)
     if as_json:
         named = ({"photo": str(photo)} | one.model_dump(mode="json") for photo, one in zip(photos, predictions, strict=True))

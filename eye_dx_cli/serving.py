@@ -58,10 +58,14 @@ def commands(settings: Settings) -> dict[str, list[str]]:
     bin_folder = Path(sys.executable).parent
     workspace = str(_PROJECT / "workspace.yaml")
     return {
-        "dagster": [str(bin_folder / "dagster-webserver"), "-w", workspace, "-h", "127.0.0.1", "-p", str(settings.dagster_port)],
+        "dagster": [
+            *(str(bin_folder / "dagster-webserver"), "-w", workspace, "-h", "127.0.0.1", "-p", str(settings.dagster_port)),
+            *("--dagster-log-level", "warning", "--code-server-log-level", "warning"),
+        ],
         "daemon": daemon_command(),
         "mlflow": [
             *(str(bin_folder / "mlflow"), "server", "--host", "127.0.0.1", "--port", str(settings.mlflow_port), "--workers", "1"),
+            *("--uvicorn-opts", "--log-level warning"),
             *("--backend-store-uri", settings.mlflow_address, "--artifacts-destination", settings.mlflow_artifacts.as_uri()),
         ],
     }
@@ -69,7 +73,8 @@ def commands(settings: Settings) -> dict[str, list[str]]:
 
 def daemon_command() -> list[str]:
     """The command of Dagster's daemon, which ticks the sensors and starts the runs."""
-    return [str(Path(sys.executable).parent / "dagster-daemon"), "run", "-w", str(_PROJECT / "workspace.yaml")]
+    # Runs and failures are told by the runs' own log; at `info` every sensor would report each of its ticks.
+    return [str(Path(sys.executable).parent / "dagster-daemon"), "run", "-w", str(_PROJECT / "workspace.yaml"), "--log-level", "warning"]
 
 
 def prepare_state(settings: Settings) -> None:

@@ -1,5 +1,7 @@
 """Read this first: everything Dagster knows of Eye Dx, by concern."""
 
+import warnings
+
 import dagster as dg
 
 from eye_dx_dagster.defs.dataset import assets as dataset
@@ -12,6 +14,9 @@ from eye_dx_dagster.defs.reports import sensors as report_sensors
 from eye_dx_dagster.defs.training import assets as training
 from eye_dx_dagster.defs.training import checks as training_checks
 from eye_dx_dagster.resources import RESOURCES
+
+# Dagster passes itself an argument that it calls beta, and would say so at every start of every process.
+warnings.filterwarnings("ignore", "Parameter `owners` of initializer `SensorDefinition", dg.BetaWarning)
 
 TRAINING_ASSETS = [
     dataset.dataset_manifest,

@@ -117,7 +117,7 @@ def refuse_to_replace_a_real_champion(settings: Settings) -> None:
     """
     settings.mlflow_artifacts.mkdir(parents=True, exist_ok=True)
     champion = wiring.open_registry(settings).find_by_alias(CHAMPION)
-    if champion is not None and champion.tags.get("trained_on") != "phantoms":
+    if champion is not None and not champion.learnt_from_phantoms:
         raise BadSettings(
             "this installation has a champion trained on real photographs; run the demo elsewhere: EYE_DX_STATE_DIR=/some/folder make demo"
         )

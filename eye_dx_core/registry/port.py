@@ -8,6 +8,7 @@ from pydantic import AwareDatetime
 from eye_dx_core.schema.frozen import Frozen
 
 CANDIDATE, CHAMPION, PREVIOUS_CHAMPION = "candidate", "champion", "previous_champion"
+TRAINED_ON, PHANTOMS = "trained_on", "phantoms"
 
 
 class ModelVersion(Frozen):
@@ -20,6 +21,11 @@ class ModelVersion(Frozen):
     aliases: tuple[str, ...] = ()
     metrics: dict[str, float] = {}
     tags: dict[str, str] = {}
+
+    @property
+    def learnt_from_phantoms(self) -> bool:
+        """Whether drawings taught it: such a model shows that the platform works and must never read a patient."""
+        return self.tags.get(TRAINED_ON) == PHANTOMS
 
 
 class ModelRegistry(Protocol):

@@ -48,7 +48,7 @@ def test_a_registered_checkpoint_is_the_candidate(registry: ModelRegistry, check
     found = registry.find_by_alias(CANDIDATE)
     assert found == version
     assert (version.metrics, version.aliases) == (GOOD, (CANDIDATE,))
-    assert version.tags["trained_on"] == "phantoms"
+    assert version.learnt_from_phantoms
     assert version.checkpoint_sha256 == load_checkpoint(checkpoint).sha256
 
 

@@ -45,6 +45,8 @@ def diagnose(
 
     with as_dagster_failures():
         champion = wiring.get_champion(registry)
+        if champion.learnt_from_phantoms:
+            context.log.warning("champion %s was trained on phantoms: it must not read patients", champion.version)
         done = casework.diagnose_waiting(
             records,
             wiring.load_predictor(registry, champion),

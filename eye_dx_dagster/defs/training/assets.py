@@ -6,7 +6,7 @@ import shutil
 import dagster as dg
 from pydantic import Field
 
-from eye_dx_core.registry.port import ModelRegistry
+from eye_dx_core.registry.port import PHANTOMS, TRAINED_ON, ModelRegistry
 from eye_dx_core.settings import Settings
 from eye_dx_dagster.defs.dataset.assets import dataset_splits, inline_png
 from eye_dx_dagster.defs.training.stored import checkpoint_folder, load_metrics
@@ -124,12 +124,12 @@ def model_candidate(
     """The evaluated checkpoint as a new registry version with the alias `candidate`. A person makes it champion."""
     folder = checkpoint_folder(settings)
     mlflow_run = json.loads((folder / "mlflow_run.json").read_text(encoding="utf-8"))["run_id"]
-    photos = "phantoms" if (settings.training_photos / "phantoms.json").exists() else "photographs"
+    photos = PHANTOMS if (settings.training_photos / "phantoms.json").exists() else "photographs"
     with as_dagster_failures():
         version = registry.add_candidate(
             folder,
             metrics=load_metrics(settings),
-            tags={"dagster.run_id": context.run_id, "training.mlflow_run_id": mlflow_run, "trained_on": photos},
+            tags={"dagster.run_id": context.run_id, "training.mlflow_run_id": mlflow_run, TRAINED_ON: photos},
         )
     return dg.MaterializeResult(
         data_version=dg.DataVersion(f"{version.model_name}/{version.version}"),
