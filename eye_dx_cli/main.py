@@ -24,6 +24,8 @@ app.add_typer(models.app, name="registry")
 def run() -> None:
     """Run the command line; our own errors become one line and exit code 1, a wrong call is exit code 2."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    # A queue that is not there yet is an answer, and a broker that does not answer becomes an error of ours.
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
     try:
         app()
     except EyeDxError as error:
