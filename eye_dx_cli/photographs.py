@@ -1,9 +1,11 @@
 """Commands on photographs: phantoms, dataset report, training, reading."""
 
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.progress import Progress
 
 from eye_dx_cli.showing import console, show_json, show_table
@@ -11,6 +13,9 @@ from eye_dx_core import wiring
 from eye_dx_core.errors import BadSettings
 from eye_dx_core.schema.condition import LABEL_SETS, LabelSet
 from eye_dx_core.settings import get_settings
+
+if TYPE_CHECKING:  # scipy and numpy are for those who look at photographs
+    from eye_dx_core.dataset.checks import Finding
 
 dataset_app = typer.Typer(help="The training photographs.", no_args_is_help=True)
 _LABEL_SET_BY_COUNT = {2: "screen", 8: "eight", 12: "twelve", 13: "thirteen"}
@@ -53,9 +58,70 @@ def dataset_report(
     show_table("Refused files", ("file", "reason"), ((one.path, one.reason) for one in manifest.refused))
 
 
-@dataset_app.callback()
-def _dataset() -> None:
-    """The training photographs."""
+@dataset_app.command(name="check")
+def dataset_check(
+    folder: Annotated[Path | None, typer.Argument(help="Class folders; default is the configured dataset.")] = None,
+    label_set: Annotated[str | None, typer.Option(help="eight, twelve, thirteen or screen.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,  # noqa: FBT002
+) -> None:
+    """Look at every claim on the photographs and name what breaks it. Exit code 1 when training would be blocked."""
+    findings, paths = _findings(folder, label_set)
+    if as_json:
+        show_json([one.model_dump(mode="json") | {"stops_training": one.stops_training} for one in findings])
+    else:
+        show_table("Claims on the photographs", ("claim", "", "offenders", "meaning"), (_claim_row(one) for one in findings))
+        for one in findings:
+            if not one.holds:
+                named = list(one.offenders.items())
+                show_table(one.claim, ("photograph", "why"), ((paths.get(key, key), why) for key, why in named[:20]))
+                if len(named) > 20:
+                    console.print(f"… and {len(named) - 20} more: --json lists all")
+    if any(one.stops_training for one in findings):
+        raise typer.Exit(1)
+
+
+@dataset_app.command(name="waive")
+def dataset_waive(
+    claim: Annotated[str, typer.Argument(help="Claim, as `eye-dx dataset check` names it.")],
+    reason: Annotated[str, typer.Option(help="Why training may go on; it is stored and travels in the checkpoint's card.")],
+    by: Annotated[str, typer.Option(help="Who decides.")],
+    folder: Annotated[Path | None, typer.Option(help="Class folders; default is the configured dataset.")] = None,
+    label_set: Annotated[str | None, typer.Option(help="eight, twelve, thirteen or screen.")] = None,
+) -> None:
+    """Accept what breaks a blocking claim now. What breaks it later is not covered."""
+    from eye_dx_core.dataset.waivers import Waiver, load_waivers, save_waivers
+
+    findings, _ = _findings(folder, label_set)
+    found = next((one for one in findings if one.claim == claim), None)
+    if found is None or not found.stops_training:
+        blocking = ", ".join(one.claim for one in findings if one.stops_training) or "nothing"
+        raise BadSettings(f"{claim} does not block training; {blocking} does")
+    try:
+        waiver = Waiver(claim=claim, reason=reason, by=by, at=datetime.now(UTC), offenders=tuple(found.offenders))
+    except ValidationError:
+        raise BadSettings("--reason wants at least a few words, and --by a name") from None
+    path = get_settings().waivers
+    save_waivers((*load_waivers(path), waiver), path)
+    console.print(f"{len(found.offenders)} offenders of {claim} are accepted")
+
+
+def _findings(folder: Path | None, label_set: str | None) -> tuple[tuple["Finding", ...], dict[str, str]]:
+    """What the checks find, and where each photograph lies; the splits are those that training would use."""
+    from eye_dx_core.dataset.checks import check_dataset
+    from eye_dx_core.dataset.manifest import scan_photos
+    from eye_dx_core.dataset.splitting import split_by_patient
+    from eye_dx_core.dataset.waivers import load_waivers
+
+    settings = get_settings()
+    manifest = scan_photos(folder or settings.training_photos, label_set=_label_set(label_set or settings.label_set))
+    findings = check_dataset(manifest, split_by_patient(manifest, seed=0), load_waivers(settings.waivers))
+    refused = {f"refused {number}": one.path for number, one in enumerate(manifest.refused)}
+    return findings, refused | {row.photo_id: row.path for row in manifest.rows}
+
+
+def _claim_row(finding: "Finding") -> tuple[object, ...]:
+    state = "holds" if finding.holds else "waived" if finding.waiver else "BLOCKS" if finding.is_blocking else "warns"
+    return finding.claim, state, len(finding.offenders) or None, finding.meaning
 
 
 def train(

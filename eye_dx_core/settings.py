@@ -81,6 +81,11 @@ class Settings(BaseSettings):
         return self.data / "prepared"
 
     @property
+    def waivers(self) -> Path:
+        """What somebody accepts of the training photographs, with reasons."""
+        return self.prepared / "waivers.json"
+
+    @property
     def report_folder(self) -> Path:
         """Folder of the delivered reports, one HTML page each."""
         return self.data / "reports"

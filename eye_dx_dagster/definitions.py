@@ -5,6 +5,7 @@ import warnings
 import dagster as dg
 
 from eye_dx_dagster.defs.dataset import assets as dataset
+from eye_dx_dagster.defs.dataset import checks as dataset_checks
 from eye_dx_dagster.defs.diagnosis import jobs as diagnosis
 from eye_dx_dagster.defs.diagnosis import sensors as diagnosis_sensors
 from eye_dx_dagster.defs.registry import jobs as registry
@@ -38,7 +39,7 @@ training_job = dg.define_asset_job(
 
 defs = dg.Definitions(
     assets=[*TRAINING_ASSETS, reports.daily_diagnosis_report],
-    asset_checks=[dataset.no_patient_spans_splits, *training_checks.CHECKS],
+    asset_checks=[*dataset_checks.CHECKS, *training_checks.CHECKS],
     jobs=[
         training_job,
         registry.promotion_job,

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from pydantic import Field
+from scipy import ndimage
 
 from eye_dx_core.errors import BadPhoto
 from eye_dx_core.schema.frozen import Frozen
@@ -18,7 +19,10 @@ from eye_dx_core.schema.frozen import Frozen
 Rgb = NDArray[np.uint8]
 
 MAX_BYTES, MAX_PIXELS, MIN_SIDE = 64 * 2**20, 100_000_000, 64
-CROP_VERSION = "field-of-view/1"
+CROP_VERSION = "field-of-view/2"
+_GOOD_FIT = 0.93
+"""From this agreement of circle and lit area on, no other fit is tried."""
+_LETTERS = 4
 _PROBE = 256
 """Side at which the field of view is looked for; a circle needs no more."""
 
@@ -79,6 +83,15 @@ def decode_with_format(source: Path | bytes) -> tuple[PhotoFormat, Rgb]:
         raise BadPhoto("truncated", "damaged or cut off") from None
 
 
+def find_camera(content: bytes) -> str | None:
+    """Make and model as the camera wrote them into the file, or None."""
+    with warnings.catch_warnings(), Image.open(io.BytesIO(content)) as picture:
+        warnings.simplefilter("ignore")
+        tags = picture.getexif()
+    words = [str(tags[tag]).strip(" \0") for tag in (ExifTags.Base.Make, ExifTags.Base.Model) if tag in tags]
+    return " ".join(words) or None
+
+
 def read_photo_file(path: Path) -> bytes:
     """Bytes of a photograph, at most one more than the limit.
 
@@ -111,10 +124,10 @@ def _to_rgb(picture: Image.Image) -> Rgb:
 
 
 def find_field_of_view(rgb: Rgb) -> FieldOfView:
-    """Fit a circle to the edge of the lit area, also when the picture cuts it off at top and bottom.
+    """Fit a circle to the edge of the lit area, also when the picture cuts it off at two sides.
 
-    The widest lit row gives a first circle; the outermost lit pixels of every row then vote by least squares
-    (Kåsa's fit), twice, without those that lie far off.
+    The outermost lit pixels of every row vote by least squares (Kåsa's fit), again without those that lie far off; then
+    those of every column. Rows serve a disc that is cut at top and bottom, columns one that is cut at its sides.
 
     Raises:
         BadPhoto: `no_field_of_view`: black, or lit in another shape than a disc.
@@ -126,12 +139,35 @@ def find_field_of_view(rgb: Rgb) -> FieldOfView:
     lit = bright > max(12.0, 0.18 * float(np.percentile(bright, 95)))
     if lit.mean() < 0.15:
         raise BadPhoto("no_field_of_view", "no lit fundus disc in the picture")
-    xs, ys = _edge_points(lit)
-    center_x, center_y, radius = _fit_circle(xs, ys, small.shape[1], small.shape[0])
-    covered = _covered_share(lit, center_x, center_y, radius)
+    (center_x, center_y, radius), covered = _fit_and_cover(lit)
+    if covered < _GOOD_FIT:
+        (y, x, other_radius), other_covered = _fit_and_cover(lit.T)
+        if other_covered > covered:
+            (center_x, center_y, radius), covered = (x, y, other_radius), other_covered
     if covered < 0.75:
         raise BadPhoto("no_field_of_view", "what is lit has not the shape of a fundus disc")
     return FieldOfView(center_x=center_x / scale, center_y=center_y / scale, radius=radius / scale)
+
+
+def has_burned_in_text(rgb: Rgb, field: FieldOfView) -> bool:
+    """Whether several small bright marks stand beside the disc, as the letters of a name or date do. A hint, not a proof."""
+    scale = 2 * _PROBE / max(rgb.shape[:2])
+    small = Image.fromarray(rgb).resize((max(8, round(rgb.shape[1] * scale)), max(8, round(rgb.shape[0] * scale))), Image.Resampling.BOX)
+    bright = np.asarray(small).max(axis=2) > 90
+    y, x = np.mgrid[: bright.shape[0], : bright.shape[1]] + 0.5
+    outside = np.hypot(x - field.center_x * scale, y - field.center_y * scale) > 1.02 * field.radius * scale
+    parts = np.asarray(ndimage.label(bright, structure=np.ones((3, 3)))[0])  # pyright: ignore[reportIndexIssue]
+    # Letters stand alone; the notch that marks which side is up hangs on the disc.
+    on_disc = np.unique(parts[bright & ~outside])
+    sizes = np.bincount(parts[bright & outside & ~np.isin(parts, on_disc)])
+    letters = np.count_nonzero((sizes >= 4) & (sizes < 0.002 * bright.size))
+    return bool(letters >= _LETTERS)
+
+
+def _fit_and_cover(lit: NDArray[np.bool_]) -> tuple[tuple[float, float, float], float]:
+    """The circle by the ends of the rows, and how well it covers what is lit."""
+    circle = _fit_circle(*_edge_points(lit), lit.shape[1], lit.shape[0])
+    return circle, _covered_share(lit, *circle)
 
 
 def _edge_points(lit: NDArray[np.bool_]) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:

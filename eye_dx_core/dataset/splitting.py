@@ -2,7 +2,6 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 
@@ -39,21 +38,38 @@ class Splits(Frozen):
     fingerprint: str
 
 
-def split_by_patient(manifest: Manifest, *, seed: int, shares: SplitShares | None = None) -> Splits:
-    """Divide patients, never photographs, label by label from the rarest on.
+def split_by_patient(manifest: Manifest, *, seed: int, shares: SplitShares | None = None, previous: Splits | None = None) -> Splits:
+    """Divide patients, never photographs, stratum by stratum (label and source) from the rarest on.
 
-    Patients who share a photograph (an exact duplicate) count as one. Within a label, patients come in the order of a
-    seeded hash of their key, so the order of old patients does not change when new ones are added; each goes to the split
-    that lacks most of its share. A patient with several labels is placed by the rarest of them.
+    Patients who share a photograph, or whose photographs look alike, count as one. Within a stratum they come in the order
+    of a seeded hash of their key; each goes to the split that lacks most of its share. A patient of several strata is placed
+    by the rarest of them. Photographs of unknown patients are only trained on, because their patient may be in another split;
+    unless a label has no others.
+
+    Args:
+        manifest: the photographs.
+        seed: another one gives another division.
+        shares: which part goes where.
+        previous: an earlier division, of which every photograph that is still there keeps its split. Where patients of two
+            splits turn out to be one, they go to training: what a model has learnt from can no longer test one.
     """
     wanted = (shares or SplitShares()).model_dump()
-    split_of: dict[str, Split] = {}
-    for _, patients in _patients_by_label(manifest.rows):
-        waiting = sorted(patients - split_of.keys(), key=lambda key: hashlib.sha256(f"{seed}\n{key}".encode()).hexdigest())
-        split_of |= dict(zip(waiting, _order_of_splits(len(waiting), wanted), strict=True))
-    clusters = _clusters(manifest.rows)
-    assignment = {row.photo_id: split_of[clusters[row.patient_key]] for row in manifest.rows}
+    groups = group_of_photos(manifest)
+    split_of = _kept(previous, groups)
+    for waiting, is_known in _strata(manifest.rows, groups, seed=seed):
+        placed = Counter(split_of[group] for group in waiting if group in split_of)
+        fresh = [group for group in waiting if group not in split_of]
+        order = _order_of_splits(len(fresh), wanted, placed) if is_known else [Split.TRAIN] * len(fresh)
+        split_of |= dict(zip(fresh, order, strict=True))
+    assignment = {row.photo_id: split_of[groups[row.photo_id]] for row in manifest.rows}
     return Splits(assignment=assignment, counts=_count(manifest, assignment), fingerprint=_fingerprint(manifest, assignment))
+
+
+def look_alikes_spanning_splits(manifest: Manifest, splits: Splits) -> tuple[str, ...]:
+    """Ids of photographs that look like one in another split; there must be none."""
+    pairs = [(one.photo_id, one.other_id) for one in manifest.look_alikes]
+    pairs += [(row.photo_id, row.duplicate_of) for row in manifest.rows if row.duplicate_of is not None]
+    return tuple(sorted(one for one, other in pairs if splits.assignment[one] is not splits.assignment[other]))
 
 
 def patients_spanning_splits(manifest: Manifest, splits: Splits) -> tuple[str, ...]:
@@ -82,8 +98,8 @@ def load_splits(path: Path) -> Splits:
     return Splits.model_validate_json(path.read_bytes())
 
 
-def _clusters(rows: Iterable[ManifestRow]) -> dict[str, str]:
-    """Patient key → key of its cluster: patients who share the pixels of a photograph must not be separated."""
+def group_of_photos(manifest: Manifest) -> dict[str, str]:
+    """Photo id → its group: photographs of one patient, equal photographs and look-alikes are never separated."""
     leader: dict[str, str] = {}
 
     def find(key: str) -> str:
@@ -91,36 +107,52 @@ def _clusters(rows: Iterable[ManifestRow]) -> dict[str, str]:
             key = leader[key]
         return key
 
+    def join(one: str, other: str) -> None:
+        first, second = sorted((find(one), find(other)))
+        leader[second] = first
+
+    patient = {row.photo_id: row.patient_key for row in manifest.rows}
     first_with: dict[str, str] = {}
+    for row in manifest.rows:
+        join(row.patient_key, first_with.setdefault(row.pixel_sha256, row.patient_key))
+    for pair in manifest.look_alikes:
+        join(patient[pair.photo_id], patient[pair.other_id])
+    return {photo_id: find(key) for photo_id, key in patient.items()}
+
+
+def _kept(previous: Splits | None, groups: dict[str, str]) -> dict[str, Split]:
+    """Group → split of an earlier division."""
+    before: dict[str, set[Split]] = defaultdict(set)
+    for photo_id, split in previous.assignment.items() if previous else ():
+        if photo_id in groups:
+            before[groups[photo_id]].add(split)
+    return {group: splits.pop() if len(splits) == 1 else Split.TRAIN for group, splits in before.items()}
+
+
+def _strata(rows: tuple[ManifestRow, ...], groups: dict[str, str], *, seed: int) -> list[tuple[list[str], bool]]:
+    """Groups per label and source in seeded order, rarest stratum first, and whether their patients are known."""
+    can_be_tested = {row.label for row in rows if row.is_patient_known}
+    strata: dict[tuple[str, str, bool], set[str]] = defaultdict(set)
     for row in rows:
-        one, other = find(row.patient_key), find(first_with.setdefault(row.pixel_sha256, row.patient_key))
-        leader[max(one, other)] = min(one, other)
-    return {key: find(key) for key in leader}
+        strata[row.label, row.source, row.is_patient_known or row.label not in can_be_tested].add(groups[row.photo_id])
+    in_order = sorted(strata.items(), key=lambda pair: (not pair[0][2], len(pair[1]), pair[0]))
+    return [(sorted(keys, key=lambda key: hashlib.sha256(f"{seed}\n{key}".encode()).hexdigest()), name[2]) for name, keys in in_order]
 
 
-def _patients_by_label(rows: tuple[ManifestRow, ...]) -> list[tuple[str, set[str]]]:
-    """Clusters of patients per label, rarest label first, so that a patient with two labels serves the rarer one."""
-    clusters = _clusters(rows)
-    patients: dict[str, set[str]] = defaultdict(set)
-    for row in rows:
-        patients[row.label].add(clusters[row.patient_key])
-    return sorted(patients.items(), key=lambda pair: (len(pair[1]), pair[0]))
-
-
-def _order_of_splits(patients: int, wanted: dict[str, float]) -> list[Split]:
-    """One split per patient: each next patient goes where most of the share is missing (test before the others on a tie)."""
+def _order_of_splits(patients: int, wanted: dict[str, float], placed: Counter[Split]) -> list[Split]:
+    """One split per patient: each next one goes where most of the share is missing (training first on a tie)."""
     priority = (Split.TRAIN, Split.TEST, Split.VALIDATION, Split.CALIBRATION)
-    given: Counter[Split] = Counter()
-    order: list[Split] = []
-    for position in range(1, patients + 1):
+    given, order = Counter(placed), list[Split]()
+    for position in range(placed.total() + 1, placed.total() + patients + 1):
         split = max(priority, key=lambda one: (wanted[one] * position - given[one], -priority.index(one)))
         given[split] += 1
         order.append(split)
     missing = [split for split in priority if wanted[split] > 0 and not given[split]]
-    if patients >= len(priority):
-        # Every split gets a patient of every label as soon as there are four.
+    if given.total() >= len(priority):
+        # Every split gets a patient of every stratum as soon as there are four.
         for split in missing:
-            order[len(order) - 1 - order[::-1].index(Split.TRAIN)] = split
+            if Split.TRAIN in order:
+                order[len(order) - 1 - order[::-1].index(Split.TRAIN)] = split
     return order
 
 

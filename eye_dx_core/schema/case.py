@@ -21,9 +21,16 @@ class Laterality(StrEnum):
         return "右眼" if self is Laterality.RIGHT else "左眼"
 
 
-_EYE_WORDS = dict.fromkeys(("OD", "R", "RE", "RIGHT", "右", "右眼"), Laterality.RIGHT) | dict.fromkeys(
-    ("OS", "L", "LE", "LEFT", "左", "左眼"), Laterality.LEFT
-)
+# OI: ojo izquierdo, as Spanish-speaking clinics write it.
+_EYE_WORDS: dict[str, Laterality] = {
+    **dict.fromkeys(("OD", "R", "RE", "RIGHT", "右", "右眼"), Laterality.RIGHT),
+    **dict.fromkeys(("OS", "OI", "L", "LE", "LEFT", "左", "左眼"), Laterality.LEFT),
+}
+
+
+def find_eye(word: str) -> Laterality | None:
+    """The eye that one word stands for (`OD`, `left`, `右眼`), or None."""
+    return _EYE_WORDS.get(word.strip().upper())
 
 
 def find_eye_in_name(location: str) -> Laterality | None:

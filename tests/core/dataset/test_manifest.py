@@ -13,6 +13,7 @@ from eye_dx_core.dataset.cache import load_squares
 from eye_dx_core.dataset.imbalance import Severity, analyse_imbalance, imbalance_figure, imbalance_markdown
 from eye_dx_core.dataset.manifest import Manifest, ManifestRow, load_manifest, save_manifest, scan_photos
 from eye_dx_core.dataset.phantom_folders import write_phantom_dataset, write_phantom_photo
+from eye_dx_core.dataset.photo import FieldOfView, PhotoFormat
 from eye_dx_core.dataset.splitting import Split, load_splits, patients_spanning_splits, save_splits, split_by_patient
 from eye_dx_core.errors import BadDataset
 from eye_dx_core.schema.case import Laterality
@@ -127,18 +128,24 @@ def a_manifest(patients: list[tuple[str, str]]) -> Manifest:
             label=label,
             dr_grade=None,
             source="unknown",
+            camera="9x9",
             patient_key=patient,
+            is_patient_known=patient != "p0",
             eye=None,
             width=9,
             height=9,
-            format="JPEG",  # pyright: ignore[reportArgumentType]
+            format=PhotoFormat.JPEG,
+            field=FieldOfView(center_x=4, center_y=4, radius=4),
+            has_burned_in_text=False,
             file_sha256=str(n),
             pixel_sha256=str(n // 2 if label == "G" else f"{n}x"),
         )
         for n, (patient, label) in enumerate(patients)
     )
     counts = {code: sum(row.label == code for row in rows) for code in EIGHT.codes}
-    return Manifest(label_set=EIGHT, rows=rows, refused=(), counts=counts, grade_zero_as_normal=0, side_files=0, fingerprint="f")
+    return Manifest(
+        label_set=EIGHT, rows=rows, refused=(), look_alikes=(), counts=counts, grade_zero_as_normal=0, side_files=0, fingerprint="f"
+    )
 
 
 @settings(deadline=None)
