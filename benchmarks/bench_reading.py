@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from eye_dx_core.dataset.cache import load_squares
-from eye_dx_core.dataset.manifest import scan_photos
 from eye_dx_core.dataset.phantom_folders import write_phantom_dataset
+from eye_dx_core.dataset.scanning import scan_photos
 from eye_dx_core.model.pretrained import load_trunk, shipped_trunk
 from eye_dx_core.model.vit import TRUNKS, build_model
 from eye_dx_core.schema.condition import LABEL_SETS

@@ -42,7 +42,7 @@ def dataset_report(
 ) -> None:
     """Count the photographs by class, say how uneven they are and what that calls for, and list what was refused."""
     from eye_dx_core.dataset.imbalance import analyse_imbalance
-    from eye_dx_core.dataset.manifest import scan_photos
+    from eye_dx_core.dataset.scanning import scan_photos
 
     settings = get_settings()
     manifest = scan_photos(folder or settings.training_photos, label_set=_label_set(label_set or settings.label_set))
@@ -108,7 +108,7 @@ def dataset_waive(
 def _findings(folder: Path | None, label_set: str | None) -> tuple[tuple["Finding", ...], dict[str, str]]:
     """What the checks find, and where each photograph lies; the splits are those that training would use."""
     from eye_dx_core.dataset.checks import check_dataset
-    from eye_dx_core.dataset.manifest import scan_photos
+    from eye_dx_core.dataset.scanning import scan_photos
     from eye_dx_core.dataset.splitting import split_by_patient
     from eye_dx_core.dataset.waivers import load_waivers
 
@@ -125,36 +125,58 @@ def _claim_row(finding: "Finding") -> tuple[object, ...]:
 
 
 def train(
-    data_path: Annotated[Path | None, typer.Option(help="Class folders; default is the configured dataset.")] = None,
-    model: Annotated[str, typer.Option(help="RETFound_mae (needs --weights) or small (the shipped trunk).")] = "RETFound_mae",
+    folder: Annotated[Path | None, typer.Argument(help="Class folders; default is the configured dataset.")] = None,
+    model: Annotated[str, typer.Option(help="RETFound_mae (needs --pretrained) or small (the shipped trunk).")] = "RETFound_mae",
+    pretrained: Annotated[Path | None, typer.Option(help="Pretrained weights; default EYE_DX_PRETRAINED.")] = None,
     nb_classes: Annotated[int, typer.Option(help="8, 12, 13 or 2 (normal/disease).")] = 8,
+    method: Annotated[str, typer.Option(help="adapters, adapters-last-k, probe or full.")] = "adapters",
+    bottleneck: Annotated[int, typer.Option(help="Width of the adapters.")] = 32,
+    last_blocks: Annotated[int, typer.Option(help="With adapters-last-k: blocks that hold adapters.")] = 4,
+    loss: Annotated[
+        str, typer.Option(help="auto, balanced_softmax, cross_entropy, weighted_cross_entropy, class_balanced, focal.")
+    ] = "auto",
+    sampling: Annotated[str, typer.Option(help="auto, natural, square_root or balanced.")] = "auto",
     batch_size: Annotated[int, typer.Option(min=1)] = 16,
     lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-3,
     epochs: Annotated[int, typer.Option(min=1)] = 100,
-    method: Annotated[str, typer.Option(help="adapters, probe or full.")] = "adapters",
-    weights: Annotated[Path | None, typer.Option(help="Pretrained weights; default EYE_DX_PRETRAINED.")] = None,
     save_path: Annotated[Path, typer.Option(help="Folder of the checkpoint.")] = Path("checkpoint"),
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
-    """Fine-tune outside Dagster; the best epoch by validation is kept. Defaults are those of the original command line."""
-    from eye_dx_core.dataset.manifest import scan_photos
+    """Fine-tune outside Dagster; the best epoch by validation is kept. Defaults are those of the original command line.
+
+    Killed and started again with the same options, it goes on after the last finished epoch.
+    """
+    from eye_dx_core.dataset.scanning import scan_photos
     from eye_dx_core.dataset.splitting import split_by_patient
-    from eye_dx_core.training.config import TrainingConfig
+    from eye_dx_core.dataset.waivers import load_waivers
+    from eye_dx_core.training.config import parse_config
     from eye_dx_core.training.fine_tuning import train_checkpoint
 
     settings = get_settings()
-    folder = data_path or settings.training_photos
-    manifest = scan_photos(folder, label_set=_label_set(_LABEL_SET_BY_COUNT.get(nb_classes, str(nb_classes))))
+    config = parse_config(
+        {
+            "method": method,
+            "bottleneck": bottleneck,
+            "last_blocks": last_blocks,
+            "loss": loss,
+            "sampling": sampling,
+            "batch_size": batch_size,
+            "learning_rate": lr,
+            "epochs": epochs,
+            "seed": seed,
+        }
+    )
+    photos = folder or settings.training_photos
+    manifest = scan_photos(photos, label_set=_label_set(_LABEL_SET_BY_COUNT.get(nb_classes, str(nb_classes))))
     for epoch in train_checkpoint(
         folder=save_path,
-        photo_folder=folder,
+        photo_folder=photos,
         manifest=manifest,
-        splits=split_by_patient(manifest, seed=seed),
-        config=TrainingConfig.model_validate(
-            {"method": method, "batch_size": batch_size, "learning_rate": lr, "epochs": epochs, "seed": seed}
-        ),
-        trunk=_trunk(model, weights or wiring.trunk_weights(settings)),
+        splits=split_by_patient(manifest, seed=0),
+        config=config,
+        trunk=_trunk(model, pretrained or wiring.trunk_weights(settings)),
         cache_folder=settings.prepared / "cache",
+        waivers=load_waivers(settings.waivers),
     ):
         console.print(str(epoch))
     console.print(f"checkpoint is in {save_path}", soft_wrap=True)
@@ -214,7 +236,9 @@ def _trunk(model: str, weights: Path | None) -> Path | None:
     if model != "RETFound_mae":
         raise BadSettings("--model must be RETFound_mae or small")
     if weights is None:
-        raise BadSettings("RETFound_mae needs its weights (gated upstream): pass --weights or set EYE_DX_PRETRAINED, or use --model small")
+        raise BadSettings(
+            "RETFound_mae needs its weights (gated upstream): pass --pretrained or set EYE_DX_PRETRAINED, or use --model small"
+        )
     return weights
 
 

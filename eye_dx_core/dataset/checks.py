@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 
 from eye_dx_core.dataset.manifest import Manifest
-from eye_dx_core.dataset.near_duplicates import COPY
 from eye_dx_core.dataset.splitting import Split, Splits, look_alikes_spanning_splits, patients_spanning_splits
 from eye_dx_core.dataset.waivers import Waiver
 from eye_dx_core.errors import BadDataset
@@ -50,9 +49,7 @@ def no_near_duplicate_spans_splits(manifest: Manifest, splits: Splits) -> dict[s
 
 def no_copy_poses_as_a_photograph(manifest: Manifest, splits: Splits) -> dict[str, str]:
     """No photograph is a flipped, rotated or re-encoded copy of another: copies make a class look larger than it is."""
-    return {
-        one.photo_id: f"copy of {one.other_id} (similarity {one.similarity:.2f})" for one in manifest.look_alikes if one.similarity >= COPY
-    }
+    return {one.photo_id: f"copy of {one.other_id} (similarity {one.similarity:.2f})" for one in manifest.look_alikes if one.is_copy}
 
 
 def no_grade_zero_under_dr(manifest: Manifest, splits: Splits) -> dict[str, str]:

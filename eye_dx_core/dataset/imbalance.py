@@ -4,6 +4,7 @@ import io
 import math
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Literal
 
 from matplotlib.figure import Figure
 
@@ -40,8 +41,8 @@ class ImbalanceReport(Frozen):
     severity: Severity
     accuracy_of_constant_answer: float
     """What always answering the largest class would score: plain accuracy below this is worthless."""
-    recommended_loss: str
-    recommended_sampling: str
+    recommended_loss: Literal["balanced_softmax", "cross_entropy"]
+    recommended_sampling: Literal["natural"]
     recommendation: str
 
 

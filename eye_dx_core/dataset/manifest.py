@@ -1,36 +1,21 @@
 """One row per training photograph, and every file that was refused with its reason."""
 
-import hashlib
-import os
-import re
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from pydantic import Field
 
-from eye_dx_core.dataset.near_duplicates import Rings, find_look_alikes, sample_rings
-from eye_dx_core.dataset.photo import (
-    FieldOfView,
-    PhotoFormat,
-    decode_with_format,
-    find_camera,
-    find_field_of_view,
-    has_burned_in_text,
-    read_photo_file,
-)
-from eye_dx_core.dataset.side_table import SideTables, load_side_tables
-from eye_dx_core.errors import BadDataset, BadPhoto
-from eye_dx_core.schema.case import Laterality, find_eye, find_eye_in_name
-from eye_dx_core.schema.condition import LABELS, Condition, DrGrade, LabelSet, find_code_of_folder
+from eye_dx_core.dataset.photo import FieldOfView, PhotoFormat
+from eye_dx_core.errors import BadDataset
+from eye_dx_core.schema.case import Laterality
+from eye_dx_core.schema.condition import DrGrade, LabelSet
 from eye_dx_core.schema.frozen import Frozen
 
-Progress = Callable[[int, int], None]
+COPY, LOOK_ALIKE = 0.88, 0.7
+"""Similarity from which two pictures are copies of one photograph; from which they show the same eye, or its mirror image.
 
-# Notes that lie beside photographs; everything else that cannot be read as a photograph is refused by name.
-_SIDE_FILES = {".json", ".csv", ".txt", ".md", ".xlsx", ".ini", ".db"}
-_VISIT_WORDS = re.compile(r"^(\d{8}|\d{6}|v\d+|visit\d+|copy|of|\d{1,2})$", re.IGNORECASE)
+On 1,202 real photographs of five sources, 99.99 % of the pairs are below 0.58; repeat shots of one eye and some fellow eyes
+are at 0.65 to 0.87; flips, rotations, resized and brightened copies are above 0.88 (19 of 20).
+"""
 
 
 class ManifestRow(Frozen):
@@ -66,6 +51,11 @@ class LookAlike(Frozen):
     other_id: str
     similarity: float
 
+    @property
+    def is_copy(self) -> bool:
+        """Whether it is one photograph, changed, rather than two of one eye."""
+        return self.similarity >= COPY
+
 
 class RefusedPhoto(Frozen):
     """A file that is not trained on, and why."""
@@ -90,48 +80,6 @@ class Manifest(Frozen):
     """Hash over pixels and labels of all rows: equal photographs under equal labels, wherever they lie."""
 
 
-def scan_photos(folder: Path, *, label_set: LabelSet, progress: Progress | None = None) -> Manifest:
-    """Read every file below the class folders; nothing is skipped in silence.
-
-    The nearest folder above a file whose name is a class decides its label; the other folders on the way are its source.
-    A table beside the photographs (`side_table`) may tell patient, eye, source and grade of retinopathy. A photograph of
-    grade 0 counts as normal, also in a folder of diabetic retinopathy.
-
-    Raises:
-        BadDataset: the folder is missing or holds no usable photograph; the text says what to do.
-    """
-    if not folder.is_dir():
-        raise BadDataset("the dataset folder does not exist: sort photographs into class folders there, or run `eye-dx phantoms FOLDER`")
-    found = sorted(path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path.relative_to(folder)))
-    files = [path for path in found if path.suffix.lower() not in _SIDE_FILES]
-    tables = load_side_tables(folder)
-    refused: list[RefusedPhoto] = []
-    seen: dict[str, Rings] = {}
-    scanned: list[ManifestRow] = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding releases the interpreter lock
-        for done, one in enumerate(pool.map(partial(_scan_file, folder, label_set, tables), files), start=1):
-            if isinstance(one, RefusedPhoto):
-                refused.append(one)
-            else:
-                scanned.append(one[0])
-                seen[one[0].photo_id] = one[1]
-            if progress is not None:
-                progress(done, len(files))
-    rows, conflicts = _resolve_duplicates(scanned)
-    if not rows:
-        raise BadDataset(f"no usable photograph in class folders such as {', '.join(label_set.codes)}: {len(refused)} files were refused")
-    return Manifest(
-        label_set=label_set,
-        rows=tuple(rows),
-        refused=(*refused, *conflicts),
-        look_alikes=_look_alikes(rows, seen),
-        counts={code: sum(row.label == code for row in rows) for code in label_set.codes},
-        grade_zero_as_normal=sum(row.dr_grade == 0 and LABELS[row.label].is_normal for row in rows),
-        side_files=len(found) - len(files),
-        fingerprint=_fingerprint(rows),
-    )
-
-
 def save_manifest(manifest: Manifest, path: Path) -> Path:
     """Write the manifest as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -148,116 +96,3 @@ def load_manifest(path: Path) -> Manifest:
     if not path.exists():
         raise BadDataset("there is no manifest yet: materialise dataset_manifest first")
     return Manifest.model_validate_json(path.read_bytes())
-
-
-def _is_hidden(relative: Path) -> bool:
-    return any(part.startswith(".") for part in relative.parts)
-
-
-def _scan_file(folder: Path, label_set: LabelSet, tables: SideTables, path: Path) -> tuple[ManifestRow, Rings] | RefusedPhoto:
-    relative = path.relative_to(folder).as_posix()
-    code, source = _code_and_source(PurePosixPath(relative))
-    if code is None:
-        return RefusedPhoto(path=relative, reason="no_class_folder", text="lies under no class folder")
-    told = tables.find(PurePosixPath(relative))
-    graded = _graded_code(code, told.dr_grade)
-    if graded is None:
-        return RefusedPhoto(path=relative, reason="label_conflict", text=f"lies under {code}, and a table says grade {told.dr_grade}")
-    label = label_set.folder_to_label.get(graded, graded)
-    if label not in label_set.codes:
-        return RefusedPhoto(path=relative, reason="label_not_in_set", text=f"label {graded} is not in the label set {label_set.name}")
-    try:
-        content = read_photo_file(path)
-        photo_format, rgb = decode_with_format(content)
-        field = find_field_of_view(rgb)
-    except BadPhoto as error:
-        return RefusedPhoto(path=relative, reason=error.reason, text=str(error))
-    file_hash = hashlib.sha256(content).hexdigest()
-    patient = told.patient_id or _patient_in_name(path.stem)
-    row = ManifestRow(
-        photo_id=hashlib.sha256(f"{file_hash}\n{relative}".encode()).hexdigest()[:16],
-        path=relative,
-        folder_code=code,
-        label=label,
-        dr_grade=told.dr_grade if graded == "N" else LABELS[graded].dr_grade,
-        source=told.source or source,
-        camera=find_camera(content) or f"{rgb.shape[1]}x{rgb.shape[0]}",
-        patient_key=hashlib.sha256((patient or file_hash).encode()).hexdigest()[:16],
-        is_patient_known=patient is not None,
-        eye=told.eye or find_eye_in_name(path.name),
-        width=rgb.shape[1],
-        height=rgb.shape[0],
-        format=photo_format,
-        field=field,
-        has_burned_in_text=has_burned_in_text(rgb, field),
-        file_sha256=file_hash,
-        pixel_sha256=hashlib.sha256(rgb.tobytes() + str(rgb.shape).encode()).hexdigest(),
-    )
-    return row, sample_rings(rgb, field)
-
-
-def _graded_code(code: str, grade: DrGrade | None) -> str | None:
-    """The folder's code made precise by a grade of retinopathy; None where the two contradict each other.
-
-    A grade 0 under diabetic retinopathy is so common in public sets that it is no refusal: it becomes `D0`, which counts as
-    normal, and `checks.no_grade_zero_under_dr` names it.
-    """
-    if grade is None or LABELS[code].condition not in (Condition.DR, Condition.NORMAL):
-        return code
-    if code == Condition.DR.value:
-        return f"D{grade}"
-    folder_grade = DrGrade.NONE if LABELS[code].dr_grade is None else LABELS[code].dr_grade
-    return code if folder_grade is grade else None
-
-
-def _code_and_source(relative: PurePosixPath) -> tuple[str | None, str]:
-    """The nearest class folder above a file, and the other folders as its source."""
-    folders = relative.parts[:-1]
-    for depth in range(len(folders) - 1, -1, -1):
-        code = find_code_of_folder(folders[depth])
-        if code is not None:
-            return code, "/".join(folders[:depth] + folders[depth + 1 :]) or "unknown"
-    return None, "unknown"
-
-
-def _patient_in_name(stem: str) -> str | None:
-    """What is left of a camera-style name without eye, day and shot number; None when that is all or nothing of it.
-
-    Only its hash is kept, because names in the wild hold patients' names.
-    """
-    words = [word for word in re.split(r"[_\-\s.]+", stem) if word]
-    named = [word for position, word in enumerate(words) if find_eye(word) is None and (position == 0 or not _VISIT_WORDS.match(word))]
-    named = [word for word in named if word.lower() not in ("copy", "of")]
-    return "_".join(named) if named and len(words) > len(named) else None
-
-
-def _resolve_duplicates(rows: list[ManifestRow]) -> tuple[list[ManifestRow], list[RefusedPhoto]]:
-    """Mark repeats of a photograph; refuse all copies of one that lies under two labels, because one of them is wrong."""
-    by_pixels: dict[str, list[ManifestRow]] = {}
-    for row in rows:
-        by_pixels.setdefault(row.pixel_sha256, []).append(row)
-    kept: list[ManifestRow] = []
-    conflicts: list[RefusedPhoto] = []
-    for same in by_pixels.values():
-        if len({row.label for row in same}) > 1:
-            labels = " and ".join(sorted({row.label for row in same}))
-            conflicts += [
-                RefusedPhoto(path=row.path, reason="label_conflict", text=f"the same photograph lies under {labels}") for row in same
-            ]
-        else:
-            kept += [same[0], *(row.model_copy(update={"duplicate_of": same[0].photo_id}) for row in same[1:])]
-    return sorted(kept, key=lambda row: row.path), conflicts
-
-
-def _look_alikes(rows: list[ManifestRow], rings: dict[str, Rings]) -> tuple[LookAlike, ...]:
-    """Pairs among the photographs that are not exact duplicates; those are known already."""
-    once = [row for row in rows if row.duplicate_of is None]
-    pairs = find_look_alikes([rings[row.photo_id] for row in once])
-    return tuple(
-        LookAlike(photo_id=once[one].photo_id, other_id=once[other].photo_id, similarity=round(same, 3)) for one, other, same in pairs
-    )
-
-
-def _fingerprint(rows: list[ManifestRow]) -> str:
-    lines: Iterator[str] = (f"{row.pixel_sha256} {row.label}" for row in rows)
-    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()

@@ -16,12 +16,6 @@ from eye_dx_core.dataset.photo import FieldOfView, Rgb
 
 Rings = NDArray[np.float32]
 
-COPY, LOOK_ALIKE = 0.88, 0.7
-"""Similarity from which two pictures are copies of one photograph; from which they show the same eye, or its mirror image.
-
-On 1,202 real photographs of five sources, 99.99 % of the pairs are below 0.58; repeat shots of one eye and some fellow eyes
-are at 0.65 to 0.87; flips, rotations, resized and brightened copies are above 0.88 (19 of 20).
-"""
 _RINGS, _ANGLES, _SIDE = 24, 128, 160
 _WORTH_A_LOOK = 0.5
 _BLOCK = 512
@@ -53,8 +47,8 @@ def similarity(one: Rings, other: Rings) -> float:
     return float(_best_correlations(one, other[None])[0])
 
 
-def find_look_alikes(rings: Sequence[Rings]) -> Iterator[tuple[int, int, float]]:
-    """Pairs of positions whose similarity is `LOOK_ALIKE` or more, with it. All pairs are considered, block by block."""
+def find_look_alikes(rings: Sequence[Rings], *, at_least: float) -> Iterator[tuple[int, int, float]]:
+    """Pairs of positions whose similarity is `at_least`, with it. All pairs are considered, block by block."""
     if len(rings) < 2:
         return
     everything = np.stack(rings)
@@ -68,7 +62,7 @@ def find_look_alikes(rings: Sequence[Rings]) -> Iterator[tuple[int, int, float]]
             others = others[others > start + row]
             if len(others):
                 found = _best_correlations(everything[start + row], everything[others])
-                yield from ((start + row, int(other), float(one)) for other, one in zip(others, found, strict=True) if one >= LOOK_ALIKE)
+                yield from ((start + row, int(other), float(one)) for other, one in zip(others, found, strict=True) if one >= at_least)
 
 
 def _mean_of_lit(values: NDArray[np.float32], lit: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 from pydantic import Field
-from scipy import ndimage
 
 from eye_dx_core.errors import BadPhoto
 from eye_dx_core.schema.frozen import Frozen
@@ -151,6 +150,8 @@ def find_field_of_view(rgb: Rgb) -> FieldOfView:
 
 def has_burned_in_text(rgb: Rgb, field: FieldOfView) -> bool:
     """Whether several small bright marks stand beside the disc, as the letters of a name or date do. A hint, not a proof."""
+    from scipy import ndimage  # half of this module's import time, and only a scan needs it
+
     scale = 2 * _PROBE / max(rgb.shape[:2])
     small = Image.fromarray(rgb).resize((max(8, round(rgb.shape[1] * scale)), max(8, round(rgb.shape[0] * scale))), Image.Resampling.BOX)
     bright = np.asarray(small).max(axis=2) > 90

@@ -1,6 +1,7 @@
 """The zero-start bottleneck and the transformer block that holds two of them."""
 
 import torch
+from pydantic import Field
 from timm.models.vision_transformer import Block
 from torch import nn
 from torch.nn import functional
@@ -12,6 +13,12 @@ class AdapterConfig(Frozen):
     """Shape of the adapters. A wider bottleneck learns more and needs more photographs."""
 
     bottleneck: int = 32
+    last_blocks: int | None = Field(default=None, ge=1)
+    """How many blocks, counted from the head, hold adapters; None means all. What lies before the first is a fixed function."""
+
+    def first_block(self, depth: int) -> int:
+        """Position of the first block with adapters in a trunk of `depth` blocks."""
+        return 0 if self.last_blocks is None else max(0, depth - self.last_blocks)
 
 
 class Adapter(nn.Module):

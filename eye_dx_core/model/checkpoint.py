@@ -65,7 +65,13 @@ class Checkpoint:
 
     def probabilities(self, logits: torch.Tensor, *, deployment_prior: tuple[float, ...] | None = None) -> torch.Tensor:
         """Logits (photo, class) to calibrated probabilities; without a prior every label counts as equally common."""
+        logits = mask_unlearnt(logits, self.card.training_counts)
         return calibrated(logits, temperature=self.card.temperature, log_prior=self.card.log_prior, deployment_prior=deployment_prior)
+
+
+def mask_unlearnt(logits: torch.Tensor, training_counts: tuple[int, ...]) -> torch.Tensor:
+    """Logits (photo, class) in which a label that had no photograph to learn from can never be the answer."""
+    return logits.masked_fill(torch.tensor([count == 0 for count in training_counts], device=logits.device), -math.inf)
 
 
 def calibrated(

@@ -1,10 +1,10 @@
-"""Which parameters learn: the head alone, the head and the adapters, or everything."""
+"""Which parameters learn: the head alone, the head and the adapters in all or the last blocks, or everything."""
 
 from typing import Literal
 
 from eye_dx_core.model.vit import FundusVit
 
-Method = Literal["probe", "adapters", "full"]
+Method = Literal["probe", "adapters", "adapters-last-k", "full"]
 
 
 def select_trainable(model: FundusVit, method: Method) -> tuple[str, ...]:
@@ -19,4 +19,4 @@ def select_trainable(model: FundusVit, method: Method) -> tuple[str, ...]:
 
 def _learns(name: str, method: Method) -> bool:
     is_head = name.startswith(("head.", "trunk.fc_norm."))
-    return method == "full" or is_head or (method == "adapters" and ".adapter_" in name)
+    return method == "full" or is_head or (method in ("adapters", "adapters-last-k") and ".adapter_" in name)

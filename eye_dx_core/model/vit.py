@@ -1,6 +1,8 @@
 """The model: a plain timm vision transformer as trunk, adapters in its blocks, a linear head."""
 
+from collections.abc import Callable
 from functools import partial
+from itertools import count
 from typing import cast
 
 import torch
@@ -64,6 +66,16 @@ class FundusVit(nn.Module):
         return self.trunk.forward_features(batch)
 
     @property
+    def dim(self) -> int:
+        """Width of a token."""
+        return self.head.in_features
+
+    @property
+    def token_count(self) -> int:
+        """Patches and the class token."""
+        return self.grid[0] * self.grid[1] + self.trunk.num_prefix_tokens
+
+    @property
     def depth(self) -> int:
         """How many blocks the trunk has."""
         return len(self.trunk.blocks)
@@ -81,6 +93,14 @@ class FundusVit(nn.Module):
         for block in list(self.trunk.blocks)[depth:]:
             tokens = block(tokens)
         return self.head(self.pool(self.trunk.norm(tokens)))
+
+    def pool_patches(self, tokens: torch.Tensor) -> torch.Tensor:
+        """The mean of the patch tokens before it is normalised: (photo, dim). Nothing in it learns when only the head does."""
+        return self.trunk.norm(tokens)[:, self.trunk.num_prefix_tokens :].mean(dim=1)
+
+    def logits_from_pooled(self, pooled: torch.Tensor) -> torch.Tensor:
+        """What `pool_patches` gave, (photo, dim), to logits (photo, class)."""
+        return self.head(self.trunk.fc_norm(pooled))
 
     def pool(self, tokens: torch.Tensor) -> torch.Tensor:
         """The mean of the patch tokens, normalised once: (photo, dim)."""
@@ -109,12 +129,24 @@ def build_model(trunk: TrunkConfig, *, class_count: int, adapters: AdapterConfig
         num_classes=0,
         global_pool="avg",
         norm_layer=partial(nn.LayerNorm, eps=1e-6),
-        block_fn=Block if adapters is None else AdaptedBlock,
+        block_fn=_block_builder(trunk, adapters),  # pyright: ignore[reportArgumentType]
     )
-    if adapters is not None:
-        for block in vit.blocks.children():
-            cast("AdaptedBlock", block).add_adapters(trunk.dim, adapters)
     return FundusVit(vit, dim=trunk.dim, class_count=class_count)
+
+
+def _block_builder(trunk: TrunkConfig, adapters: AdapterConfig | None) -> Callable[..., Block]:
+    """What timm calls for one block after the other: plain ones, then those that hold adapters."""
+    first = trunk.depth if adapters is None else adapters.first_block(trunk.depth)
+    position = count()
+
+    def build(*args: object, **kwargs: object) -> Block:
+        if next(position) < first or adapters is None:
+            return Block(*args, **kwargs)  # pyright: ignore[reportArgumentType]
+        block = AdaptedBlock(*args, **kwargs)  # pyright: ignore[reportArgumentType]
+        block.add_adapters(trunk.dim, adapters)
+        return block
+
+    return build
 
 
 def resample_positions(positions: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:

@@ -10,7 +10,7 @@ from eye_dx_core.errors import BadDataset
 from eye_dx_core.model.checkpoint import Checkpoint
 from eye_dx_core.schema.frozen import Frozen
 from eye_dx_core.training import metrics
-from eye_dx_core.training.loop import predict_logits
+from eye_dx_core.training.feeds import predict_logits
 
 
 class Evaluation(Frozen):

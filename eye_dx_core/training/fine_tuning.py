@@ -1,6 +1,7 @@
 """From manifest and splits to a checkpoint folder: the one entry point of Dagster and the command line."""
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -10,19 +11,25 @@ import numpy as np
 import torch
 
 from eye_dx_core.dataset.cache import load_squares
+from eye_dx_core.dataset.checks import check_dataset, require_sound
+from eye_dx_core.dataset.imbalance import analyse_imbalance
 from eye_dx_core.dataset.manifest import Manifest
 from eye_dx_core.dataset.splitting import Split, Splits
+from eye_dx_core.dataset.waivers import Waiver
 from eye_dx_core.errors import BadDataset
 from eye_dx_core.model.adapter import AdapterConfig
-from eye_dx_core.model.checkpoint import CheckpointCard, calibrated, save_checkpoint
+from eye_dx_core.model.checkpoint import CheckpointCard, calibrated, mask_unlearnt, save_checkpoint
+from eye_dx_core.model.preprocess import Preprocess
 from eye_dx_core.model.pretrained import TrunkSource, load_trunk, shipped_trunk
 from eye_dx_core.model.vit import TRUNKS, FundusVit, TrunkConfig, build_model
 from eye_dx_core.schema.frozen import Frozen
 from eye_dx_core.training import metrics
 from eye_dx_core.training.calibration import choose_uncertain_below, fit_temperature
 from eye_dx_core.training.config import TrainingConfig
-from eye_dx_core.training.loop import EpochResult, LabelledPhotos, fine_tune, predict_logits
-from eye_dx_core.training.losses import log_shares
+from eye_dx_core.training.feeds import Feed, LabelledPhotos, PhotoFeed, cache_tokens, predict_logits
+from eye_dx_core.training.loop import EpochResult, fine_tune
+from eye_dx_core.training.losses import Objective, log_shares
+from eye_dx_core.training.state import TrainingState
 
 _LIBRARIES = ("torch", "timm", "numpy", "safetensors")
 
@@ -36,10 +43,11 @@ def train_checkpoint(
     config: TrainingConfig,
     trunk: Path | None,
     cache_folder: Path,
+    waivers: Sequence[Waiver] = (),
 ) -> Iterator[EpochResult]:
     """Fine-tune, calibrate and save; the folder holds the checkpoint when the last result has been taken.
 
-    The test split is not touched.
+    The test split is not touched. A training that was killed is taken up where its last finished epoch left it.
 
     Args:
         folder: where weights and card go.
@@ -48,10 +56,12 @@ def train_checkpoint(
         splits: who learns from what.
         config: the knobs.
         trunk: RETFound weights (ViT-L/16); None takes the small trunk that ships with Eye Dx.
-        cache_folder: where decoded photographs are kept.
+        cache_folder: where decoded photographs are kept, tokens of frozen blocks, and the state of an unfinished training.
+        waivers: what somebody accepts of the photographs; stored in the card.
 
     Raises:
-        BadDataset: a label of the set has no photograph to learn from, or nothing is left to validate or calibrate with.
+        BadDataset: a blocking claim on the photographs does not hold, fewer than two labels have photographs to learn from,
+            or nothing is left to validate or calibrate with.
         BadCheckpoint: the trunk's weights do not fit.
         BadSettings: the image size does not fit the patches.
     """
@@ -61,39 +71,44 @@ def train_checkpoint(
         _load_split(split, photo_folder, manifest, splits, size=preprocess.size, cache_folder=cache_folder)
         for split in (Split.TRAIN, Split.VALIDATION, Split.CALIBRATION)
     )
-    counts = _count_labels(train, manifest.label_set.codes)
-    shares = log_shares(counts)
-    nothing = (0.0,) * len(shares)
-    # Balanced softmax takes the class shares upon itself; after plain cross-entropy the logits contain them.
-    explained, contained = (shares, nothing) if config.loss == "balanced_softmax" else (nothing, shares)
-    adapters = AdapterConfig(bottleneck=config.bottleneck) if config.method == "adapters" else None
-    model, source = _build_pretrained(shape, trunk, adapters, class_count=len(counts), config=config)
+    require_sound(check_dataset(manifest, splits, waivers))
+    objective = _objective(train, manifest, config)
+    model, source = _build_pretrained(shape, trunk, _adapters(config), class_count=len(objective.counts), config=config)
+    fingerprint = _fingerprint(config, manifest, splits, source, preprocess)
+    state = TrainingState(cache_folder / "training", fingerprint)
+    learn, judge = _feeds(model, train, validation, preprocess, config, cache_folder / "tokens" / fingerprint[:16])
     best: dict[str, float] = {}
-    for epoch in fine_tune(model, train=train, validation=validation, preprocess=preprocess, log_prior=explained, config=config):
+    for epoch in fine_tune(model, train=learn, validation=judge, objective=objective, config=config, state=state):
         if epoch.is_best:
             best = {f"validation_{name}": value for name, value in epoch.as_metrics().items()}
         yield epoch
-    judged = _calibrate(predict_logits(model, calibration.squares, preprocess), calibration, contained, shares)
+    judged = _calibrate(mask_unlearnt(predict_logits(model, calibration.squares, preprocess), objective.counts), calibration, objective)
     card = CheckpointCard(
         model_name=f"{shape.name}-{config.method}",
         trunk=shape,
-        adapters=adapters,
+        adapters=_adapters(config),
         label_set=manifest.label_set,
         preprocess=preprocess,
         method=config.method,
         trunk_sha256=source.sha256,
         data_fingerprint=manifest.fingerprint,
         splits_fingerprint=splits.fingerprint,
-        training=config.model_dump(mode="json"),
-        training_counts=counts,
+        training={
+            **config.model_dump(mode="json"),
+            "loss": objective.loss,
+            "sampling": objective.sampling,
+            "waivers": [one.model_dump(mode="json") for one in waivers],
+        },
+        training_counts=objective.counts,
         temperature=judged.temperature,
-        log_prior=contained,
+        log_prior=objective.contained_log_prior,
         uncertain_below=judged.uncertain_below,
         metrics=best | judged.metrics,
         created_at=datetime.now(UTC),
         library_versions={name: version(name) for name in _LIBRARIES},
     )
     save_checkpoint(folder, model.cpu(), card)
+    state.remove()
 
 
 class _Calibration(Frozen):
@@ -114,12 +129,41 @@ def _load_split(split: Split, photo_folder: Path, manifest: Manifest, splits: Sp
     return LabelledPhotos(squares, np.array([codes.index(row.label) for row in rows], dtype=np.int64))
 
 
-def _count_labels(train: LabelledPhotos, codes: tuple[str, ...]) -> tuple[int, ...]:
+def _objective(train: LabelledPhotos, manifest: Manifest, config: TrainingConfig) -> Objective:
+    """The loss for what there is to learn from; `auto` follows the imbalance report. An empty label is never an answer."""
+    codes = manifest.label_set.codes
     counts = tuple(int(count) for count in np.bincount(train.condition_indices, minlength=len(codes)))
-    missing = [code for code, count in zip(codes, counts, strict=True) if count == 0]
-    if missing:
-        raise BadDataset(f"no photograph to learn {', '.join(missing)} from: add some or choose another label set")
-    return counts
+    if sum(count > 0 for count in counts) < 2:
+        raise BadDataset("there is nothing to tell apart: training photographs of at least two labels are needed")
+    advice = analyse_imbalance(dict(zip(codes, counts, strict=True)))
+    loss = advice.recommended_loss if config.loss == "auto" else config.loss
+    return Objective(loss, counts, advice.recommended_sampling if config.sampling == "auto" else config.sampling)
+
+
+def _adapters(config: TrainingConfig) -> AdapterConfig | None:
+    if config.method == "adapters":
+        return AdapterConfig(bottleneck=config.bottleneck)
+    return AdapterConfig(bottleneck=config.bottleneck, last_blocks=config.last_blocks) if config.method == "adapters-last-k" else None
+
+
+def _feeds(
+    model: FundusVit, train: LabelledPhotos, validation: LabelledPhotos, preprocess: Preprocess, config: TrainingConfig, kept: Path
+) -> tuple[Feed, Feed]:
+    """What the loop learns from and is judged by: photographs, or tokens where the lower part of the trunk is fixed."""
+    learn, judge = (PhotoFeed(photos, preprocess, config.augmentation) for photos in (train, validation))
+    if config.method in ("adapters", "full"):
+        return learn, judge
+    depth = model.depth if config.method == "probe" else AdapterConfig(last_blocks=config.last_blocks).first_block(model.depth)
+    return (
+        cache_tokens(model, learn, file=kept.with_suffix(".train"), depth=depth, views=config.views, seed=config.seed),
+        cache_tokens(model, judge, file=kept.with_suffix(".validation"), depth=depth, views=1, seed=config.seed),
+    )
+
+
+def _fingerprint(config: TrainingConfig, manifest: Manifest, splits: Splits, source: TrunkSource, preprocess: Preprocess) -> str:
+    """Hash of everything that the trained weights follow from."""
+    parts = (config.model_dump_json(), manifest.fingerprint, splits.fingerprint, source.sha256, preprocess.model_dump_json())
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _build_pretrained(
@@ -133,18 +177,18 @@ def _build_pretrained(
     return model.to("cuda" if torch.cuda.is_available() else "cpu"), source
 
 
-def _calibrate(logits: torch.Tensor, photos: LabelledPhotos, contained: tuple[float, ...], shares: tuple[float, ...]) -> _Calibration:
-    truth = photos.condition_indices
+def _calibrate(logits: torch.Tensor, photos: LabelledPhotos, objective: Objective) -> _Calibration:
+    truth, contained = photos.condition_indices, objective.contained_log_prior
     # The calibration split is a sample of the same patients, so the training shares are its best estimate.
-    temperature = fit_temperature(logits - torch.tensor(contained), torch.from_numpy(truth), shares)
+    temperature = fit_temperature(logits - torch.tensor(contained), torch.from_numpy(truth), log_shares(objective.counts))
     probabilities = calibrated(logits, temperature=temperature, log_prior=contained).double().numpy()
-    confidences, is_right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
-    weights = 1 / np.bincount(truth)[truth]
+    answers = probabilities.argmax(axis=1)
+    counted = metrics.confusion(truth, answers, len(contained))
     return _Calibration(
         temperature=temperature,
-        uncertain_below=choose_uncertain_below(confidences, is_right, weights),
+        uncertain_below=choose_uncertain_below(probabilities.max(axis=1), answers == truth, 1 / np.bincount(truth)[truth]),
         metrics={
             "calibration_error": metrics.calibration_error(truth, probabilities),
-            "calibration_balanced_accuracy": metrics.balanced_accuracy(metrics.confusion(truth, probabilities.argmax(axis=1), len(shares))),
+            "calibration_balanced_accuracy": metrics.balanced_accuracy(counted),
         },
     )

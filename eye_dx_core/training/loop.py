@@ -1,8 +1,7 @@
 """The fine-tuning loop: a generator that hands over one result per epoch."""
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -10,30 +9,19 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from eye_dx_core.dataset.augment import augment_batch
 from eye_dx_core.errors import BadSettings
-from eye_dx_core.model.preprocess import Preprocess, to_unit
+from eye_dx_core.model.checkpoint import mask_unlearnt
 from eye_dx_core.model.trainable import select_trainable
 from eye_dx_core.model.vit import FundusVit
 from eye_dx_core.schema.frozen import Frozen
 from eye_dx_core.training import metrics
 from eye_dx_core.training.config import TrainingConfig
-from eye_dx_core.training.losses import balanced_softmax
+from eye_dx_core.training.feeds import Feed, read_all
+from eye_dx_core.training.losses import Objective
 from eye_dx_core.training.schedule import learning_rate_at
+from eye_dx_core.training.state import TrainingState
 
 _LARGEST_GRADIENT = 1.0
-_READING_BATCH = 32
-
-
-@dataclass(frozen=True)
-class LabelledPhotos:
-    """Squares (photo, size, size, rgb) with the position of each photograph's label in the label set."""
-
-    squares: NDArray[np.uint8]
-    condition_indices: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.condition_indices)
 
 
 class EpochResult(Frozen):
@@ -63,11 +51,11 @@ class EpochResult(Frozen):
 def fine_tune(
     model: FundusVit,
     *,
-    train: LabelledPhotos,
-    validation: LabelledPhotos,
-    preprocess: Preprocess,
-    log_prior: tuple[float, ...],
+    train: Feed,
+    validation: Feed,
+    objective: Objective,
     config: TrainingConfig,
+    state: TrainingState | None = None,
 ) -> Iterator[EpochResult]:
     """Train what the method lets learn; when the last result has been taken, the model holds the best epoch.
 
@@ -77,69 +65,76 @@ def fine_tune(
         model: keeps evaluation mode throughout, as nothing in it behaves differently in training.
         train: photographs to learn from.
         validation: photographs to choose the epoch by.
-        preprocess: what the trunk expects.
-        log_prior: what the loss explains by itself (`losses.balanced_softmax`).
+        objective: the loss for the training photographs' counts, and how they are drawn.
         config: the knobs.
+        state: where each finished epoch is kept. After a kill, a training that finds its state there repeats the results
+            that it has, goes on with the next epoch, and ends with the weights that it would have had anyway.
 
     Raises:
         BadSettings: the loss became infinite.
     """
-    learner = _Learner(model.eval(), preprocess, log_prior, config, batches_per_epoch=-(-len(train) // config.batch_size))
-    best_score, best_epoch, best = float("-inf"), 0, learner.copy_learnt()
-    for epoch in range(1, config.epochs + 1):
+    learner = _Learner(model.eval(), objective, config, photos=len(train))
+    results = learner.resume(state) if state else []
+    yield from results
+    for epoch in range(len(results) + 1, config.epochs + 1):
+        if results and epoch - 1 - _best(results).epoch >= config.patience:
+            break
         started = time.monotonic()
         train_loss = learner.train_one_epoch(train)
-        logits = predict_logits(model, validation.squares, preprocess)
-        probabilities = logits.softmax(dim=1).double().numpy()
-        score = metrics.selection_score(validation.condition_indices, probabilities)
-        is_best = score > best_score
-        if is_best:
-            best_score, best_epoch, best = score, epoch, learner.copy_learnt()
-        yield EpochResult(
-            epoch=epoch,
-            train_loss=train_loss,
-            validation_loss=float(functional.cross_entropy(logits, torch.from_numpy(validation.condition_indices))),
-            balanced_accuracy=metrics.balanced_accuracy(
-                metrics.confusion(validation.condition_indices, probabilities.argmax(axis=1), probabilities.shape[1])
-            ),
-            score=score,
-            learning_rate=learner.learning_rate,
-            seconds=time.monotonic() - started,
-            is_best=is_best,
-        )
-        if epoch - best_epoch >= config.patience:
-            break
-    model.load_state_dict(best, strict=False)
+        result = _judge(model, validation, objective, results, epoch, train_loss, learner.learning_rate)
+        result = result.model_copy(update={"seconds": time.monotonic() - started})
+        if result.is_best:
+            learner.keep_best()
+        results.append(result)
+        if state:
+            learner.save(state, results)
+        yield result
+    learner.restore_best()
 
 
-def predict_logits(model: FundusVit, squares: NDArray[np.uint8], preprocess: Preprocess) -> torch.Tensor:
-    """Logits (photo, class) on the CPU, batch by batch."""
-    device = next(model.parameters()).device
-    with torch.inference_mode():
-        starts = range(0, len(squares), _READING_BATCH)
-        batches = (preprocess.to_batch(squares[start : start + _READING_BATCH]).to(device) for start in starts)
-        return torch.cat([model(batch).cpu() for batch in batches])
+def _best(results: Sequence[EpochResult]) -> EpochResult:
+    return [one for one in results if one.is_best][-1]
+
+
+def _judge(
+    model: FundusVit,
+    validation: Feed,
+    objective: Objective,
+    earlier: Sequence[EpochResult],
+    epoch: int,
+    train_loss: float,
+    learning_rate: float,
+) -> EpochResult:
+    """How the validation photographs are read now."""
+    truth = validation.condition_indices
+    logits = mask_unlearnt(read_all(model, validation), objective.counts)
+    # What the logits contain of the class shares is no evidence.
+    logits = logits - torch.tensor(objective.contained_log_prior)
+    probabilities = logits.softmax(dim=1).double().numpy()
+    score = metrics.selection_score(truth, probabilities)
+    return EpochResult(
+        epoch=epoch,
+        train_loss=train_loss,
+        validation_loss=float(functional.cross_entropy(logits, torch.from_numpy(truth))),
+        balanced_accuracy=metrics.balanced_accuracy(metrics.confusion(truth, probabilities.argmax(axis=1), probabilities.shape[1])),
+        score=score,
+        learning_rate=learning_rate,
+        seconds=0.0,
+        is_best=not earlier or score > _best(earlier).score,
+    )
 
 
 class _Learner:
     """What changes from step to step: the weights that learn, the optimizer, the random streams, the step."""
 
-    def __init__(
-        self, model: FundusVit, preprocess: Preprocess, log_prior: tuple[float, ...], config: TrainingConfig, *, batches_per_epoch: int
-    ) -> None:
+    def __init__(self, model: FundusVit, objective: Objective, config: TrainingConfig, *, photos: int) -> None:
         names = set(select_trainable(model, config.method))
-        self.model, self.preprocess, self.config = model, preprocess, config
+        self.model, self.objective, self.config = model, objective, config
         self.learning = {name: parameter for name, parameter in model.named_parameters() if name in names}
-        self.device = next(model.parameters()).device
-        self.log_prior = torch.tensor(log_prior, device=self.device)
-        # Norms, biases and scales have one dimension; pulling them to zero would only fight the data.
-        decayed = [one for one in self.learning.values() if one.ndim > 1]
-        others = [one for one in self.learning.values() if one.ndim <= 1]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}], lr=config.learning_rate
-        )
+        self.optimizer = torch.optim.AdamW(_groups(self.learning, model.depth, config), lr=config.learning_rate)
         self.rng, self.generator = np.random.default_rng(config.seed), torch.Generator().manual_seed(config.seed)
-        self.step, self.batches_per_epoch = 0, batches_per_epoch
+        self.step, self.batches_per_epoch = 0, -(-photos // config.batch_size)
+        self.best = self._copy()
 
     @property
     def learning_rate(self) -> float:
@@ -151,22 +146,67 @@ class _Learner:
             total_steps=self.config.epochs * self.batches_per_epoch,
         )
 
-    def copy_learnt(self) -> dict[str, torch.Tensor]:
-        """The weights that learn, as they are now; the frozen ones never change."""
-        return {name: parameter.detach().clone() for name, parameter in self.learning.items()}
+    def keep_best(self) -> None:
+        """Remember the weights that learn as they are now; the frozen ones never change."""
+        self.best = self._copy()
 
-    def train_one_epoch(self, train: LabelledPhotos) -> float:
-        """Every photograph once, in a new order; the mean loss."""
-        order = self.rng.permutation(len(train))
+    def restore_best(self) -> None:
+        """Put the remembered weights into the model."""
+        self.model.load_state_dict(self.best, strict=False)
+
+    def train_one_epoch(self, train: Feed) -> float:
+        """As many photographs as there are, in a new order; the mean loss."""
+        order = self._draw(train.condition_indices)
         losses = [self._train_one_batch(train, np.sort(chosen)) for chosen in np.array_split(order, self.batches_per_epoch)]
         return float(np.mean(losses))
 
-    def _train_one_batch(self, train: LabelledPhotos, chosen: NDArray[np.int64]) -> float:
+    def save(self, state: TrainingState, results: Sequence[EpochResult]) -> None:
+        """Keep everything that the next epoch depends on."""
+        moments = self.optimizer.state_dict()["state"]
+        tensors = {f"learnt/{name}": value.detach() for name, value in self.learning.items()}
+        tensors |= {f"best/{name}": value for name, value in self.best.items()}
+        tensors |= {f"moment/{index}/{key}": value for index, one in moments.items() for key, value in one.items()}
+        tensors["generator"] = self.generator.get_state()
+        facts = {"step": self.step, "rng": self.rng.bit_generator.state, "results": [one.model_dump() for one in results]}
+        state.save(tensors, facts)
+
+    def resume(self, state: TrainingState) -> list[EpochResult]:
+        """Take up where a killed training stopped; the results of its epochs, none when there is no state."""
+        found = state.load()
+        if found is None:
+            return []
+        tensors, facts = found
+        with torch.no_grad():
+            for name, parameter in self.learning.items():
+                parameter.copy_(tensors[f"learnt/{name}"])
+        self.best = {name: tensors[f"best/{name}"] for name in self.learning}
+        moments: dict[int, dict[str, torch.Tensor]] = {}
+        for key, value in tensors.items():
+            if key.startswith("moment/"):
+                _, index, name = key.split("/")
+                moments.setdefault(int(index), {})[name] = value
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
+        self.generator.set_state(tensors["generator"])
+        self.rng.bit_generator.state = facts["rng"]
+        self.step = facts["step"]
+        return [EpochResult.model_validate(one) for one in facts["results"]]
+
+    def _copy(self) -> dict[str, torch.Tensor]:
+        return {name: parameter.detach().clone() for name, parameter in self.learning.items()}
+
+    def _draw(self, condition_indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Positions of the photographs of an epoch: each once, or rare labels more often."""
+        if self.objective.sampling == "natural":
+            return self.rng.permutation(len(condition_indices))
+        shares, counts = np.array(self.objective.drawn_shares), np.maximum(self.objective.counts, 1)
+        chances = (shares / counts)[condition_indices]
+        return self.rng.choice(len(condition_indices), size=len(condition_indices), p=chances / chances.sum())
+
+    def _train_one_batch(self, train: Feed, chosen: NDArray[np.int64]) -> float:
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate
-        photos = augment_batch(to_unit(train.squares[chosen]).to(self.device), self.config.augmentation, self.generator)
-        logits = self.model(self.preprocess.normalise(photos))
-        loss = balanced_softmax(logits, torch.from_numpy(train.condition_indices[chosen]).to(self.device), self.log_prior)
+            group["lr"] = self.learning_rate * group["scale"]
+        logits = train.vary(self.model, chosen, self.generator)
+        loss = self.objective(logits, torch.from_numpy(train.condition_indices[chosen]).to(logits.device))
         if not loss.isfinite():
             raise BadSettings(f"training diverged at learning rate {self.config.learning_rate:g}: take a smaller one")
         self.optimizer.zero_grad()
@@ -175,3 +215,23 @@ class _Learner:
         self.optimizer.step()
         self.step += 1
         return float(loss.detach())
+
+
+def _groups(learning: Mapping[str, nn.Parameter], depth: int, config: TrainingConfig) -> list[dict[str, object]]:
+    """Parameters by weight decay and by how deep they lie.
+
+    Norms, biases and scales have one dimension; pulling them to zero would only fight the data. With `full`, each block
+    below the head learns slower by `layer_decay` (Clark et al., ICLR 2020; He et al., CVPR 2022), as it has less to unlearn.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in learning.items():
+        scale = config.layer_decay ** _blocks_above(name, depth) if config.method == "full" else 1.0
+        groups.setdefault((config.weight_decay if parameter.ndim > 1 else 0.0, scale), []).append(parameter)
+    return [{"params": members, "weight_decay": decay, "scale": scale} for (decay, scale), members in groups.items()]
+
+
+def _blocks_above(name: str, depth: int) -> int:
+    """How many learning steps lie between a parameter and the logits: 0 for head and last norm."""
+    if name.startswith("trunk.blocks."):
+        return depth - int(name.split(".")[2])
+    return 0 if name.startswith(("head.", "trunk.fc_norm.", "trunk.norm.")) else depth + 1

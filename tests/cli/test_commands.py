@@ -132,9 +132,9 @@ def test_the_dataset_report_counts_and_names_what_was_refused(state: Path):
 def test_training_asks_for_retfound_weights_by_name(state: Path):
     write_phantom_dataset(state / "photos", size=96, counts={"N": 2})
     with pytest.raises(BadSettings, match="RETFound_mae needs its weights"):
-        call("train", "--data-path", state / "photos")
+        call("train", state / "photos")
     with pytest.raises(BadSettings, match="unknown label set 7"):
-        call("train", "--data-path", state / "photos", "--nb-classes", "7")
+        call("train", state / "photos", "--nb-classes", "7")
 
 
 def test_health_says_what_is_missing(state: Path):

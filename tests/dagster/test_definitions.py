@@ -29,9 +29,19 @@ def test_every_name_that_an_operator_knows(definitions: dg.Definitions):
         "model_candidate",
     ]
     assert sorted(key.name for key in repository.asset_graph.asset_check_keys) == [
+        "every_class_has_photographs",
+        "every_file_was_read",
+        "every_patient_is_known",
         "is_better_than_chance",
         "metrics_are_finite",
+        "no_class_comes_from_one_source",
+        "no_copy_poses_as_a_photograph",
+        "no_grade_zero_under_dr",
+        "no_label_conflicts",
+        "no_near_duplicate_spans_splits",
         "no_patient_spans_splits",
+        "no_personal_data_in_file_names",
+        "no_text_is_burned_in",
         "promotion_rule_would_allow_it",
     ]
     assert sorted(job.name for job in repository.get_all_jobs() if not job.name.startswith("__")) == [

@@ -44,7 +44,8 @@ def dataset_manifest(context: dg.AssetExecutionContext, settings: dg.ResourcePar
     """
     from collections import Counter
 
-    from eye_dx_core.dataset.manifest import save_manifest, scan_photos
+    from eye_dx_core.dataset.manifest import save_manifest
+    from eye_dx_core.dataset.scanning import scan_photos
     from eye_dx_core.schema.condition import LABEL_SETS
 
     with as_dagster_failures():

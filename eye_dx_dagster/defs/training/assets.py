@@ -1,7 +1,6 @@
 """The model as assets: the fine-tuned checkpoint, how it does on photographs it has never seen, and its place in the registry."""
 
 import json
-import shutil
 
 import dagster as dg
 from pydantic import Field
@@ -18,9 +17,13 @@ GROUP, OWNERS = "training", ["team:ml-engineering"]
 class FineTuning(dg.Config):
     """The knobs of the fine-tuning; the defaults suit the shipped small trunk on two cores."""
 
-    method: str = Field(default="adapters", description="adapters (two per block), probe (head only) or full.")
+    method: str = Field(default="adapters", description="adapters (two per block), adapters-last-k, probe (head only) or full.")
+    loss: str = Field(default="auto", description="auto (as the imbalance report advises), balanced_softmax, cross_entropy, focal, …")
+    sampling: str = Field(default="auto", description="auto, natural, square_root or balanced.")
     epochs: int = Field(default=8, description="Enough for the shipped trunk on phantoms; take 50 or more for RETFound on photographs.")
     batch_size: int = Field(default=16, description="Photographs per step.")
+    bottleneck: int = Field(default=32, description="Width of the adapters; wider learns more and needs more photographs.")
+    last_blocks: int = Field(default=4, description="With adapters-last-k: blocks that hold adapters; the others are computed once.")
     learning_rate: float = Field(default=1e-3, description="Peak of the warm-up and cosine schedule.")
     seed: int = Field(default=0, description="Two runs with one seed on one machine give the same model.")
 
@@ -36,14 +39,14 @@ def fine_tuned_checkpoint(
     from eye_dx_core import wiring
     from eye_dx_core.dataset.manifest import load_manifest
     from eye_dx_core.dataset.splitting import load_splits
+    from eye_dx_core.dataset.waivers import load_waivers
     from eye_dx_core.model.checkpoint import load_checkpoint
     from eye_dx_core.registry.mlflow import start_training_run
-    from eye_dx_core.training.config import TrainingConfig
+    from eye_dx_core.training.config import parse_config
     from eye_dx_core.training.fine_tuning import train_checkpoint
 
     manifest, splits = load_manifest(settings.prepared / "manifest.json"), load_splits(settings.prepared / "splits.json")
     folder = checkpoint_folder(settings)
-    shutil.rmtree(folder, ignore_errors=True)
     dagster_url = f"http://127.0.0.1:{settings.dagster_port}/runs/{context.run_id}"
     with (
         as_dagster_failures(),
@@ -65,9 +68,10 @@ def fine_tuned_checkpoint(
             photo_folder=settings.training_photos,
             manifest=manifest,
             splits=splits,
-            config=TrainingConfig(**config.model_dump()),
+            config=parse_config(config.model_dump()),
             trunk=wiring.trunk_weights(settings),
             cache_folder=settings.prepared / "cache",
+            waivers=load_waivers(settings.waivers),
         ):
             run.log_epoch(epoch.epoch, epoch.as_metrics())
             context.log.info("%s", epoch)

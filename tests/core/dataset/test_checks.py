@@ -8,11 +8,12 @@ import pytest
 from PIL import Image
 
 from eye_dx_core.dataset.checks import check_dataset, require_sound
-from eye_dx_core.dataset.manifest import Manifest, scan_photos
-from eye_dx_core.dataset.near_duplicates import COPY, LOOK_ALIKE, find_look_alikes, sample_rings, similarity
+from eye_dx_core.dataset.manifest import COPY, LOOK_ALIKE, Manifest
+from eye_dx_core.dataset.near_duplicates import find_look_alikes, sample_rings, similarity
 from eye_dx_core.dataset.phantom import render_phantom
 from eye_dx_core.dataset.phantom_folders import write_phantom_photo
 from eye_dx_core.dataset.photo import find_field_of_view, has_burned_in_text
+from eye_dx_core.dataset.scanning import scan_photos
 from eye_dx_core.dataset.splitting import Split, split_by_patient
 from eye_dx_core.dataset.waivers import Waiver, load_waivers, save_waivers
 from eye_dx_core.errors import BadDataset
@@ -65,7 +66,7 @@ def test_a_flipped_copy_is_named_and_shares_a_split(manifest: Manifest):
     findings = {one.claim: one for one in check_dataset(manifest, splits)}
 
     (offender,) = findings["no_copy_poses_as_a_photograph"].offenders
-    (pair,) = [one for one in manifest.look_alikes if one.similarity >= COPY]
+    (pair,) = [one for one in manifest.look_alikes if one.is_copy]
     assert names(manifest, (pair.photo_id, pair.other_id)) == {"P3_20250101_OD", "P77_20250101_OS"}
     assert offender == pair.photo_id
     assert splits.assignment[pair.photo_id] is splits.assignment[pair.other_id]
@@ -152,7 +153,7 @@ def test_look_alikes_are_found_among_more_photographs_than_one_block_holds():
     rings = [one / np.linalg.norm(one) for one in rng.normal(size=(1100, 24, 128)).astype(np.float32)]
     rings[1050] = np.roll(rings[3][:, ::-1], 31, axis=1)
 
-    assert [(one, other) for one, other, _ in find_look_alikes(rings)] == [(3, 1050)]
+    assert [(one, other) for one, other, _ in find_look_alikes(rings, at_least=0.7)] == [(3, 1050)]
 
 
 def test_old_photographs_keep_their_split_when_new_ones_come(tmp_path: Path):

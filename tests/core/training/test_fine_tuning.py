@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from eye_dx_core.dataset.manifest import Manifest, scan_photos
+from eye_dx_core.dataset.manifest import Manifest
 from eye_dx_core.dataset.phantom_folders import write_phantom_dataset
+from eye_dx_core.dataset.scanning import scan_photos
 from eye_dx_core.dataset.splitting import Split, Splits, split_by_patient
 from eye_dx_core.errors import BadDataset, BadSettings
 from eye_dx_core.model.adapter import AdapterConfig
@@ -12,8 +13,11 @@ from eye_dx_core.model.vit import FundusVit, TrunkConfig, build_model
 from eye_dx_core.schema.condition import LABEL_SETS
 from eye_dx_core.training.config import TrainingConfig
 from eye_dx_core.training.evaluation import confusion_figure, evaluate_checkpoint
+from eye_dx_core.training.feeds import LabelledPhotos, PhotoFeed
 from eye_dx_core.training.fine_tuning import train_checkpoint
-from eye_dx_core.training.loop import EpochResult, LabelledPhotos, fine_tune
+from eye_dx_core.training.loop import EpochResult, fine_tune
+from eye_dx_core.training.losses import Objective, log_shares
+from eye_dx_core.training.state import TrainingState
 
 TINY = TrunkConfig(name="tiny", image_size=32, patch=8, dim=24, depth=2, heads=2)
 
@@ -32,15 +36,15 @@ def a_model() -> FundusVit:
     return build_model(TINY, class_count=3, adapters=AdapterConfig(bottleneck=8))
 
 
-def tune(model: FundusVit, config: TrainingConfig) -> list[EpochResult]:
+def tune(model: FundusVit, config: TrainingConfig, state: TrainingState | None = None) -> list[EpochResult]:
     return list(
         fine_tune(
             model,
-            train=coloured_photos(24, 1),
-            validation=coloured_photos(12, 2),
-            preprocess=TINY.preprocess(),
-            log_prior=(0.0, 0.0, 0.0),
+            train=PhotoFeed(coloured_photos(24, 1), TINY.preprocess(), config.augmentation),
+            validation=PhotoFeed(coloured_photos(12, 2), TINY.preprocess(), config.augmentation),
+            objective=Objective("cross_entropy", (8, 8, 8)),
             config=config,
+            state=state,
         )
     )
 
@@ -120,7 +124,8 @@ def test_a_checkpoint_says_what_it_was_made_of(phantoms, checkpoint):
     assert card.label_set == LABEL_SETS["screen"]
     assert card.trunk.name == "small"
     assert card.training["epochs"] == 4
-    assert card.log_prior == (0.0, 0.0)
+    assert card.training["loss"] == "cross_entropy"  # the two labels are nearly even, so there is nothing to balance
+    assert card.log_prior == pytest.approx(log_shares(card.training_counts))
     assert 0.2 <= card.temperature <= 5
     assert 0 <= card.uncertain_below < 1
     assert card.metrics["validation_score"] > 0
@@ -158,14 +163,38 @@ def test_labels_of_another_label_set_are_refused(checkpoint):
         evaluate_checkpoint(checkpoint, np.zeros((1, 224, 224, 3), np.uint8), ["G"])
 
 
-def test_a_label_without_a_photograph_to_learn_from_is_named(phantoms, tmp_path):
+def test_a_label_without_a_photograph_is_never_an_answer(phantoms, tmp_path):
     manifest = scan_photos(phantoms, label_set=LABEL_SETS["eight"])
+    list(
+        train_checkpoint(
+            folder=tmp_path / "checkpoint",
+            photo_folder=phantoms,
+            manifest=manifest,
+            splits=split_by_patient(manifest, seed=0),
+            config=TrainingConfig(epochs=1, bottleneck=8),
+            trunk=None,
+            cache_folder=tmp_path / "cache",
+        )
+    )
+    checkpoint = load_checkpoint(tmp_path / "checkpoint")
 
-    with pytest.raises(BadDataset, match="no photograph to learn A, CSC, D, G, RVO from"):
+    probabilities = checkpoint.probabilities(torch.randn(5, 8) * 9)
+
+    learnt = [count > 0 for count in checkpoint.card.training_counts]
+    assert learnt == [code in ("C", "N", "RP") for code in checkpoint.card.label_set.codes]
+    assert (probabilities[:, ~torch.tensor(learnt)] == 0).all()
+    assert torch.allclose(probabilities.sum(dim=1), torch.ones(5))
+
+
+def test_one_label_alone_is_nothing_to_learn(tmp_path):
+    write_phantom_dataset(tmp_path / "photos", size=128, counts={"N": 8})
+    manifest = scan_photos(tmp_path / "photos", label_set=LABEL_SETS["eight"])
+
+    with pytest.raises(BadDataset, match="at least two labels"):
         next(
             train_checkpoint(
                 folder=tmp_path / "checkpoint",
-                photo_folder=phantoms,
+                photo_folder=tmp_path / "photos",
                 manifest=manifest,
                 splits=split_by_patient(manifest, seed=0),
                 config=TrainingConfig(epochs=1),

@@ -1,9 +1,11 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 
 from eye_dx_core.dataset.augment import Augmentation, augment_batch
-from eye_dx_core.training.losses import balanced_softmax, log_shares
+from eye_dx_core.training.losses import Loss, Objective, Sampling, log_shares
 from eye_dx_core.training.schedule import learning_rate_at
 
 
@@ -19,21 +21,60 @@ def test_the_rate_warms_up_to_its_peak_and_falls_to_nearly_nothing():
 
 
 def test_balanced_softmax_lets_the_shares_explain_themselves():
-    log_prior = torch.tensor(log_shares((90, 10)))
     silent = torch.zeros(100, 2, requires_grad=True)
     labels = torch.tensor([0] * 90 + [1] * 10)
 
-    balanced_softmax(silent, labels, log_prior).backward()
+    Objective("balanced_softmax", (90, 10))(silent, labels).backward()
 
     # Logits that say nothing are already right about the shares, so nothing pulls them to the common label.
     assert silent.grad is not None
     assert silent.grad.sum(dim=0).abs().max() < 1e-6
 
 
-def test_without_a_prior_it_is_cross_entropy():
+def test_cross_entropy_is_cross_entropy_and_contains_the_shares():
     logits, labels = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
+    objective = Objective("cross_entropy", (6, 3, 1))
 
-    assert torch.equal(balanced_softmax(logits, labels, torch.zeros(3)), torch.nn.functional.cross_entropy(logits, labels))
+    assert torch.allclose(objective(logits, labels), torch.nn.functional.cross_entropy(logits, labels))
+    assert objective.contained_log_prior == pytest.approx(log_shares((6, 3, 1)))
+
+
+def test_focal_takes_its_probability_from_the_unweighted_softmax():
+    """Taken from the weighted loss, as once happened, the probability becomes p to the power of the weight."""
+    logits = torch.tensor([[1.2, 0.3, -0.5]])
+    objective = Objective("focal", (100, 10, 1))
+    p = logits.softmax(dim=1)[0, 2]
+
+    loss = objective(logits, torch.tensor([2]))
+
+    assert loss == pytest.approx(float(objective.weights[2] * (1 - p) ** 2 * -p.log()), rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", get_args(Loss))
+@pytest.mark.parametrize("sampling", get_args(Sampling))
+def test_compensation_never_adds_up(loss: Loss, sampling: Sampling):
+    objective = Objective(loss, (900, 90, 9, 0), sampling)
+
+    felt = np.array(objective.drawn_shares) * np.array(objective.weights)
+    assert felt.sum() == pytest.approx(1)
+    if loss in ("weighted_cross_entropy", "focal"):
+        assert felt == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0])
+    if sampling == "balanced":
+        assert objective.weights == pytest.approx((1, 1, 1, 0))
+    assert objective.contained_log_prior[3] == 0
+
+
+@pytest.mark.parametrize("loss", get_args(Loss))
+def test_an_empty_label_takes_no_part(loss: Loss):
+    logits = torch.randn(6, 3, requires_grad=True)
+
+    value = Objective(loss, (40, 2, 0))(logits, torch.tensor([0, 0, 0, 1, 0, 1]))
+    value.backward()
+
+    assert value.isfinite()
+    assert logits.grad is not None
+    assert (logits.grad[:, 2] == 0).all()
+    assert logits.grad.isfinite().all()
 
 
 def some_photos() -> torch.Tensor:

@@ -1,0 +1,168 @@
+"""What the loop learns from: photographs that vary from step to step, or what a frozen part of the trunk made of them once."""
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from eye_dx_core.dataset.augment import Augmentation, augment_batch
+from eye_dx_core.model.preprocess import Preprocess, to_unit
+from eye_dx_core.model.vit import FundusVit
+
+_READING_BATCH = 32
+
+
+class Feed(Protocol):
+    """Labelled photographs, and the way from them to logits."""
+
+    @property
+    def condition_indices(self) -> NDArray[np.int64]:
+        """Position of each photograph's label in the label set."""
+        ...
+
+    def __len__(self) -> int:
+        """How many photographs there are."""
+        ...
+
+    def vary(self, model: FundusVit, chosen: NDArray[np.int64], generator: torch.Generator) -> torch.Tensor:
+        """Logits (photo, class) of the chosen photographs, varied as in training; the only source of chance is the generator."""
+        ...
+
+    def read(self, model: FundusVit, chosen: NDArray[np.int64]) -> torch.Tensor:
+        """Logits (photo, class) of the chosen photographs as they are."""
+        ...
+
+
+@dataclass(frozen=True)
+class LabelledPhotos:
+    """Squares (photo, size, size, rgb) with the position of each photograph's label in the label set."""
+
+    squares: NDArray[np.uint8]
+    condition_indices: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """How many photographs there are."""
+        return len(self.condition_indices)
+
+
+@dataclass(frozen=True)
+class PhotoFeed:
+    """Every step sees the photographs changed anew and takes them through the whole model."""
+
+    photos: LabelledPhotos
+    preprocess: Preprocess
+    augmentation: Augmentation
+
+    @property
+    def condition_indices(self) -> NDArray[np.int64]:
+        """See the protocol."""
+        return self.photos.condition_indices
+
+    def __len__(self) -> int:
+        """See the protocol."""
+        return len(self.photos)
+
+    def vary(self, model: FundusVit, chosen: NDArray[np.int64], generator: torch.Generator) -> torch.Tensor:
+        """See the protocol."""
+        device = next(model.parameters()).device
+        photos = augment_batch(to_unit(self.photos.squares[chosen]).to(device), self.augmentation, generator)
+        return model(self.preprocess.normalise(photos))
+
+    def read(self, model: FundusVit, chosen: NDArray[np.int64]) -> torch.Tensor:
+        """See the protocol."""
+        device = next(model.parameters()).device
+        return model(self.preprocess.to_batch(self.photos.squares[chosen]).to(device))
+
+
+@dataclass(frozen=True)
+class TokenFeed:
+    """What enters the block at `depth`, kept for a few fixed views of each photograph: (view, photo, token, dim).
+
+    The blocks before it are frozen, so they would say the same at every epoch. View 0 is the photograph as it is. At
+    `depth` beyond the last block only the pooled tokens are kept: (view, photo, dim).
+    """
+
+    tokens: torch.Tensor
+    condition_indices: NDArray[np.int64]
+    depth: int
+
+    def __len__(self) -> int:
+        """See the protocol."""
+        return len(self.condition_indices)
+
+    def vary(self, model: FundusVit, chosen: NDArray[np.int64], generator: torch.Generator) -> torch.Tensor:
+        """See the protocol."""
+        views = torch.randint(len(self.tokens), (len(chosen),), generator=generator)
+        return self._logits(model, self.tokens[views, torch.from_numpy(chosen)])
+
+    def read(self, model: FundusVit, chosen: NDArray[np.int64]) -> torch.Tensor:
+        """See the protocol."""
+        return self._logits(model, self.tokens[0, torch.from_numpy(chosen)])
+
+    def _logits(self, model: FundusVit, tokens: torch.Tensor) -> torch.Tensor:
+        tokens = tokens.to(model.head.weight.device, torch.float32)
+        if tokens.ndim == 2:
+            return model.logits_from_pooled(tokens)
+        return model.logits_from(tokens, depth=self.depth)
+
+
+def cache_tokens(
+    model: FundusVit,
+    feed: PhotoFeed,
+    *,
+    file: Path,
+    depth: int,
+    views: int,
+    seed: int,
+    dtype: torch.dtype = torch.bfloat16,
+) -> TokenFeed:
+    """Take every photograph through the frozen part of the trunk once per view, and keep what comes out in a file.
+
+    Args:
+        model: its blocks before `depth` must not learn.
+        feed: the photographs, and how the views of one differ.
+        file: where it is kept; what is there already is taken, so its name must tell everything that the tokens depend on.
+        depth: first block that learns; the trunk's depth itself keeps pooled tokens, for a head alone.
+        views: how many variants of each photograph are kept; the first is the photograph as it is.
+        seed: equal seeds give equal views.
+        dtype: half the bytes of single precision lose nothing that training would notice.
+    """
+    pooled = depth == model.depth
+    shape = (views, len(feed), *(() if pooled else (model.token_count,)), model.dim)
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft = file.with_suffix(f".{os.getpid()}.draft")
+        kept = _map(draft, shape, dtype)
+        for view in range(views):
+            generator = torch.Generator().manual_seed(seed * 1000 + view)
+            for start in range(0, len(feed), _READING_BATCH):
+                seen = to_unit(feed.photos.squares[start : start + _READING_BATCH]).to(next(model.parameters()).device)
+                seen = augment_batch(seen, feed.augmentation, generator) if view else seen
+                tokens = model.tokens_before(feed.preprocess.normalise(seen), depth=depth)
+                kept[view, start : start + len(seen)] = (model.pool_patches(tokens) if pooled else tokens).detach().to("cpu", dtype)
+        del kept
+        draft.replace(file)
+    return TokenFeed(_map(file, shape, dtype), feed.condition_indices, depth)
+
+
+def _map(file: Path, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """A tensor on disk: what is not looked at needs no memory."""
+    return torch.from_file(str(file), shared=True, size=math.prod(shape), dtype=dtype).view(shape)
+
+
+def predict_logits(model: FundusVit, squares: NDArray[np.uint8], preprocess: Preprocess) -> torch.Tensor:
+    """Logits (photo, class) of squares (photo, size, size, rgb), on the CPU."""
+    nothing = np.zeros(len(squares), dtype=np.int64)
+    return read_all(model, PhotoFeed(LabelledPhotos(squares, nothing), preprocess, Augmentation()))
+
+
+def read_all(model: FundusVit, feed: Feed) -> torch.Tensor:
+    """Logits (photo, class) of all photographs of a feed, batch by batch, on the CPU."""
+    with torch.inference_mode():
+        batches = np.array_split(np.arange(len(feed)), max(1, -(-len(feed) // _READING_BATCH)))
+        return torch.cat([feed.read(model, chosen).float().cpu() for chosen in batches])
