@@ -112,7 +112,9 @@ def _line_of(entry: dg.EventLogEntry) -> str | None:
         return f"  materialised {event.asset_key.to_user_string()}"
     if event.event_type_value == "ASSET_CHECK_EVALUATION":
         check = event.asset_check_evaluation_data
-        return f"  check {check.check_name}: {'passed' if check.passed else 'FAILED'}"
+        why = f" ({check.description})" if check.description and not check.passed else ""
+        broken = "FAILED" if check.severity is dg.AssetCheckSeverity.ERROR else "warns"
+        return f"  check {check.check_name}: {'passed' if check.passed else broken}{why}"
     if event.event_type_value == "STEP_FAILURE":
         error = event.step_failure_data.error
         return f"  FAILED {event.step_key}: {(error.cause or error).message.strip() if error else event.message}"

@@ -17,6 +17,8 @@ from eye_dx_core.dataset.photo import FieldOfView, Rgb
 Rings = NDArray[np.float32]
 
 _RINGS, _ANGLES, _SIDE = 24, 128, 160
+_FULL_CONTRAST = 0.06
+"""Contrast to the surroundings that counts in full, so that the disc, which every eye has, does not outweigh the vessels."""
 _WORTH_A_LOOK = 0.5
 _BLOCK = 512
 
@@ -32,7 +34,7 @@ def sample_rings(rgb: Rgb, field: FieldOfView) -> Rings:
     brightest = square.max(axis=2)
     lit = (brightest > max(12.0, 0.18 * float(np.percentile(brightest, 95)))).astype(np.float32)
     around = _mean_of_lit(square[..., 1], lit, 5)
-    detail = np.clip((_mean_of_lit(square[..., 1], lit, 1) - around) / (around + 8) * lit, -0.3, 0.3)
+    detail = np.clip((_mean_of_lit(square[..., 1], lit, 1) - around) / (around + 8) * lit, -_FULL_CONTRAST, _FULL_CONTRAST)
     radius = (np.arange(_RINGS)[:, None] + 1) / _RINGS * 0.85 * _SIDE / 2
     angle = np.arange(_ANGLES) / _ANGLES * 2 * np.pi
     middle = _SIDE / 2 - 0.5

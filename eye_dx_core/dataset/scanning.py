@@ -13,7 +13,7 @@ from eye_dx_core.dataset.near_duplicates import Rings, find_look_alikes, sample_
 from eye_dx_core.dataset.photo import decode_with_format, find_camera, find_field_of_view, has_burned_in_text, read_photo_file
 from eye_dx_core.dataset.side_table import SideTables, load_side_tables
 from eye_dx_core.errors import BadDataset, BadPhoto
-from eye_dx_core.schema.case import find_eye, find_eye_in_name
+from eye_dx_core.schema.case import Laterality, find_eye, find_eye_in_name
 from eye_dx_core.schema.condition import LABELS, Condition, DrGrade, LabelSet, find_code_of_folder
 
 Progress = Callable[[int, int], None]
@@ -168,9 +168,12 @@ def _look_alikes(rows: list[ManifestRow], rings: dict[str, Rings]) -> tuple[Look
     """Pairs among the photographs that are not exact duplicates; those are known already."""
     once = [row for row in rows if row.duplicate_of is None]
     pairs = find_look_alikes([rings[row.photo_id] for row in once], at_least=LOOK_ALIKE)
-    return tuple(
-        LookAlike(photo_id=once[one].photo_id, other_id=once[other].photo_id, similarity=round(same, 3)) for one, other, same in pairs
-    )
+    return tuple(_look_alike(once[one], once[other], similarity) for one, other, similarity in pairs)
+
+
+def _look_alike(one: ManifestRow, other: ManifestRow, similarity: float) -> LookAlike:
+    are_fellows = one.patient_key == other.patient_key and {one.eye, other.eye} == set(Laterality)
+    return LookAlike(photo_id=one.photo_id, other_id=other.photo_id, similarity=round(similarity, 3), are_fellow_eyes=are_fellows)
 
 
 def _fingerprint(rows: list[ManifestRow]) -> str:

@@ -24,7 +24,7 @@ def build_check(rule: core.Rule) -> dg.AssetChecksDefinition:
         return dg.AssetCheckResult(
             passed=finding.holds or finding.waiver is not None,
             severity=dg.AssetCheckSeverity.ERROR if finding.is_blocking else dg.AssetCheckSeverity.WARN,
-            description=waived or f"{len(finding.offenders)} offend",
+            description=waived or f"broken by {len(finding.offenders)}",
             metadata={
                 "offenders": len(finding.offenders),
                 "first": dg.MetadataValue.json(dict(list(finding.offenders.items())[:_SHOWN])),
