@@ -1,0 +1,98 @@
+"""From folders of photographs to a candidate in Dagster; the command line gives the same model; unsound photographs stop it."""
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from eye_dx_cli.main import app
+from eye_dx_core.dataset.phantom_folders import write_phantom_dataset
+from eye_dx_core.model.checkpoint import load_checkpoint
+from eye_dx_core.registry.memory import MemoryRegistry
+from eye_dx_core.registry.port import CANDIDATE
+from eye_dx_core.settings import Settings, get_settings
+from eye_dx_dagster.definitions import TRAINING_ASSETS
+from eye_dx_dagster.defs.dataset import assets as dataset
+from eye_dx_dagster.defs.dataset import checks as dataset_checks
+from eye_dx_dagster.defs.training import assets as training
+from eye_dx_dagster.defs.training import checks as training_checks
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::dagster.BetaWarning", "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning", "ignore::ResourceWarning"
+)
+KNOBS = {"epochs": 2, "batch_size": 8, "bottleneck": 8, "seed": 3}
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A state folder with photographs of three kinds, known to the command line as well."""
+    monkeypatch.setenv("EYE_DX_STATE_DIR", str(tmp_path))
+    write_phantom_dataset(tmp_path / "data" / "photos", size=160, counts={"N": 8, "C": 6, "RP": 6})
+    return get_settings()
+
+
+def materialise(settings: Settings, assets: list[dg.AssetsDefinition], registry: MemoryRegistry) -> dg.ExecuteInProcessResult:
+    with dg.instance_for_test() as instance:
+        return dg.materialize(
+            [*assets, *dataset_checks.CHECKS, *(training_checks.CHECKS if training.checkpoint_evaluation in assets else ())],
+            resources={"settings": settings, "registry": registry},
+            run_config={"ops": {"fine_tuned_checkpoint": {"config": KNOBS}}},
+            instance=instance,
+            raise_on_error=False,
+        )
+
+
+def command(*words: object) -> str:
+    result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    return result.output if result.exit_code == 0 else f"exit {result.exit_code}: {result.output}"
+
+
+def test_dagster_and_the_command_line_train_the_same_model(settings: Settings, tmp_path: Path):
+    registry = MemoryRegistry(tmp_path / "registry")
+
+    result = materialise(settings, TRAINING_ASSETS, registry)
+
+    assert result.success, [event.message for event in result.all_events if event.is_failure]
+    candidate = registry.find_by_alias(CANDIDATE)
+    assert candidate is not None
+    assert candidate.learnt_from_phantoms
+    options = ("--model", "small", "--epochs", 2, "--batch-size", 8, "--bottleneck", 8, "--seed", 3, "--save-path", tmp_path / "by-hand")
+    assert "epoch 2" in command("train", settings.training_photos, *options)
+    assert load_checkpoint(tmp_path / "by-hand").sha256 == candidate.checkpoint_sha256
+
+
+def test_copies_and_grade_zero_under_dr_stop_training_until_they_are_waived(settings: Settings, tmp_path: Path):
+    photos = settings.training_photos
+    first, second = sorted((photos / "C").glob("*.jpg"))[:2]
+    Image.open(first).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(photos / "C" / "P999_20250101_OD.jpg")
+    (photos / "DR").mkdir()
+    second.rename(photos / "DR" / second.name)
+    (photos / "DR" / "grades.csv").write_text(f"image,level\n{second.stem},0\n", encoding="utf-8")
+    upstream = [dataset.dataset_manifest, dataset.imbalance_report, dataset.dataset_splits, training.fine_tuned_checkpoint]
+
+    blocked = materialise(settings, upstream, MemoryRegistry(tmp_path / "registry"))
+
+    assert not blocked.success
+    assert not blocked.asset_materializations_for_node("fine_tuned_checkpoint")
+    broken = {one.check_name for one in blocked.get_asset_check_evaluations() if not one.passed and one.blocking}
+    assert broken == {"no_copy_poses_as_a_photograph", "no_grade_zero_under_dr"}
+    said = command("dataset", "check")
+    assert said.startswith("exit 1")
+    assert "P999_20250101_OD" in said
+    assert "training is blocked by" in command_error("train", "--model", "small", "--epochs", 1)
+
+    for claim in sorted(broken):
+        command("dataset", "waive", claim, "--reason", "looked at one by one", "--by", "tester")
+
+    waived = materialise(settings, upstream, MemoryRegistry(tmp_path / "registry"))
+    assert waived.success
+    card = load_checkpoint(settings.prepared / "checkpoint").card
+    waivers = card.training["waivers"]
+    assert isinstance(waivers, list)
+    assert [one["reason"] for one in waivers if isinstance(one, dict)] == ["looked at one by one"] * 2
+
+
+def command_error(*words: object) -> str:
+    return str(CliRunner().invoke(app, [str(word) for word in words]).exception)
