@@ -28,7 +28,7 @@ from eye_dx_core.schema.condition import LABEL_SETS
 from eye_dx_core.training import metrics
 from eye_dx_core.training.config import parse_config
 from eye_dx_core.training.evaluation import evaluate_checkpoint
-from eye_dx_core.training.feeds import LabelledPhotos, PhotoFeed, TokenFeed, cache_tokens, predict_logits, read_all
+from eye_dx_core.training.feeds import LabelledPhotos, PhotoFeed, TokenFeed, TokenStore, predict_logits, read_all
 from eye_dx_core.training.fine_tuning import train_checkpoint
 
 SMALL = {"N": 24, "D2": 12, "A": 6, "G": 6}
@@ -134,8 +134,8 @@ def source(photos: Path, manifest: Manifest, folder: Path, *, epochs: int, seed:
         squares = load_squares(photos, part, size=224, cache_folder=folder / "cache")
         labelled = LabelledPhotos(squares, np.array([codes.index(row.label) for row in part], dtype=np.int64))
         feed = PhotoFeed(labelled, TRUNKS["small"].preprocess(), parse_config({}).augmentation)
-        kept = folder / f"source-{seed}-{number}"
-        parts.append(cache_tokens(model, feed, file=kept, depth=model.depth, views=1 if number else 4, seed=seed))
+        store = TokenStore(folder / "tokens", "small", seed)
+        parts.append(store.keep(model, feed, depth=model.depth, views=1 if number else 4))
     train, validation = parts
     best, best_accuracy = {name: value.clone() for name, value in model.head.state_dict().items()}, 0.0
     for _ in source_epochs(model, train, epochs=epochs, rng=rng, seed=seed):

@@ -36,6 +36,8 @@ class TrainingConfig(Frozen):
     """With `adapters-last-k` and `probe`: variants of each photograph that are kept; more cost disk and cost time once."""
     layer_decay: float = Field(default=0.65, gt=0, le=1)
     """With `full`: how much slower each block learns than the one above it; 0.65 is RETFound's."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """`auto` takes bfloat16 where the machine multiplies it in hardware and the trunk is large enough to gain from it."""
     weight_decay: float = Field(default=0.05, ge=0)
     warmup_epochs: float = Field(default=1, ge=0)
     patience: int = Field(default=20, ge=1)

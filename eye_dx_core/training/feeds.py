@@ -1,7 +1,9 @@
 """What the loop learns from: photographs that vary from step to step, or what a frozen part of the trunk made of them once."""
 
+import hashlib
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from eye_dx_core.dataset.augment import Augmentation, augment_batch
 from eye_dx_core.model.preprocess import Preprocess, to_unit
 from eye_dx_core.model.vit import FundusVit
+from eye_dx_core.training.precision import Precision, autocast
 
 _READING_BATCH = 32
 
@@ -111,43 +114,56 @@ class TokenFeed:
         return model.logits_from(tokens, depth=self.depth)
 
 
-def cache_tokens(
-    model: FundusVit,
-    feed: PhotoFeed,
-    *,
-    file: Path,
-    depth: int,
-    views: int,
-    seed: int,
-    dtype: torch.dtype = torch.bfloat16,
-) -> TokenFeed:
-    """Take every photograph through the frozen part of the trunk once per view, and keep what comes out in a file.
+@dataclass(frozen=True)
+class TokenStore:
+    """A folder of what the frozen part of a trunk made of photographs."""
 
-    Args:
-        model: its blocks before `depth` must not learn.
-        feed: the photographs, and how the views of one differ.
-        file: where it is kept; what is there already is taken, so its name must tell everything that the tokens depend on.
-        depth: first block that learns; the trunk's depth itself keeps pooled tokens, for a head alone.
-        views: how many variants of each photograph are kept; the first is the photograph as it is.
-        seed: equal seeds give equal views.
-        dtype: half the bytes of single precision lose nothing that training would notice.
-    """
-    pooled = depth == model.depth
-    shape = (views, len(feed), *(() if pooled else (model.token_count,)), model.dim)
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        draft = file.with_suffix(f".{os.getpid()}.draft")
-        kept = _map(draft, shape, dtype)
-        for view in range(views):
-            generator = torch.Generator().manual_seed(seed * 1000 + view)
-            for start in range(0, len(feed), _READING_BATCH):
-                seen = to_unit(feed.photos.squares[start : start + _READING_BATCH]).to(next(model.parameters()).device)
-                seen = augment_batch(seen, feed.augmentation, generator) if view else seen
-                tokens = model.tokens_before(feed.preprocess.normalise(seen), depth=depth)
-                kept[view, start : start + len(seen)] = (model.pool_patches(tokens) if pooled else tokens).detach().to("cpu", dtype)
-        del kept
-        draft.replace(file)
-    return TokenFeed(_map(file, shape, dtype), feed.condition_indices, depth)
+    folder: Path
+    trunk_sha256: str
+    """Of the frozen weights."""
+    seed: int
+    """Equal seeds give equal views."""
+    precision: Precision = "auto"
+    dtype: torch.dtype = torch.bfloat16
+    """Half the bytes of single precision lose nothing that training would notice."""
+
+    def keep(self, model: FundusVit, feed: PhotoFeed, *, depth: int, views: int) -> TokenFeed:
+        """Take every photograph through the frozen part of the trunk once per view; what is kept already is taken from there.
+
+        Args:
+            model: its blocks before `depth` must not learn.
+            feed: the photographs, and how the views of one differ.
+            depth: first block that learns; the trunk's depth itself keeps pooled tokens, for a head alone.
+            views: how many variants of each photograph are kept; the first is the photograph as it is.
+        """
+        pooled = depth == model.depth
+        shape = (views, len(feed), *(() if pooled else (model.token_count,)), model.dim)
+        file = self.folder / f"{self._name(feed, depth, views)}.tokens"
+        if not file.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            draft = file.with_suffix(f".{os.getpid()}.draft")
+            kept = _map(draft, shape, self.dtype)
+            for view in range(views):
+                for start, batch in self._batches(model, feed, view):
+                    with torch.no_grad(), autocast(model, self.precision):
+                        tokens = model.tokens_before(batch, depth=depth)
+                        tokens = model.pool_patches(tokens) if pooled else tokens
+                    kept[view, start : start + len(batch)] = tokens.to("cpu", self.dtype)
+            del kept
+            draft.replace(file)
+        return TokenFeed(_map(file, shape, self.dtype), feed.condition_indices, depth)
+
+    def _batches(self, model: FundusVit, feed: PhotoFeed, view: int) -> Iterator[tuple[int, torch.Tensor]]:
+        """Position of each batch and the batch itself, as the view shows it."""
+        device, generator = next(model.parameters()).device, torch.Generator().manual_seed(self.seed * 1000 + view)
+        for start in range(0, len(feed), _READING_BATCH):
+            seen = to_unit(feed.photos.squares[start : start + _READING_BATCH]).to(device)
+            yield start, feed.preprocess.normalise(augment_batch(seen, feed.augmentation, generator) if view else seen)
+
+    def _name(self, feed: PhotoFeed, depth: int, views: int) -> str:
+        """Hash of everything that the tokens depend on."""
+        facts = (self.trunk_sha256, self.seed, self.precision, self.dtype, depth, views, feed.preprocess, feed.augmentation)
+        return hashlib.sha256(repr(facts).encode() + np.ascontiguousarray(feed.photos.squares).tobytes()).hexdigest()[:24]
 
 
 def _map(file: Path, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
@@ -161,8 +177,8 @@ def predict_logits(model: FundusVit, squares: NDArray[np.uint8], preprocess: Pre
     return read_all(model, PhotoFeed(LabelledPhotos(squares, nothing), preprocess, Augmentation()))
 
 
-def read_all(model: FundusVit, feed: Feed) -> torch.Tensor:
+def read_all(model: FundusVit, feed: Feed, *, precision: Precision = "auto") -> torch.Tensor:
     """Logits (photo, class) of all photographs of a feed, batch by batch, on the CPU."""
-    with torch.inference_mode():
+    with torch.inference_mode(), autocast(model, precision):
         batches = np.array_split(np.arange(len(feed)), max(1, -(-len(feed) // _READING_BATCH)))
         return torch.cat([feed.read(model, chosen).float().cpu() for chosen in batches])

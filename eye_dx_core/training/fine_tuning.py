@@ -26,7 +26,7 @@ from eye_dx_core.schema.frozen import Frozen
 from eye_dx_core.training import metrics
 from eye_dx_core.training.calibration import choose_uncertain_below, fit_temperature
 from eye_dx_core.training.config import TrainingConfig
-from eye_dx_core.training.feeds import Feed, LabelledPhotos, PhotoFeed, cache_tokens, predict_logits
+from eye_dx_core.training.feeds import Feed, LabelledPhotos, PhotoFeed, TokenStore, predict_logits
 from eye_dx_core.training.loop import EpochResult, fine_tune
 from eye_dx_core.training.losses import Objective, log_shares
 from eye_dx_core.training.state import TrainingState
@@ -74,9 +74,9 @@ def train_checkpoint(
     require_sound(check_dataset(manifest, splits, waivers))
     objective = _objective(train, manifest, config)
     model, source = _build_pretrained(shape, trunk, _adapters(config), class_count=len(objective.counts), config=config)
-    fingerprint = _fingerprint(config, manifest, splits, source, preprocess)
-    state = TrainingState(cache_folder / "training", fingerprint)
-    learn, judge = _feeds(model, train, validation, preprocess, config, cache_folder / "tokens" / fingerprint[:16])
+    state = TrainingState(cache_folder / "training", _fingerprint(config, manifest, splits, source, preprocess))
+    learn, judge = (PhotoFeed(one, preprocess, config.augmentation) for one in (train, validation))
+    learn, judge = _feeds(model, source, learn, judge, config, cache_folder / "tokens")
     best: dict[str, float] = {}
     for epoch in fine_tune(model, train=learn, validation=judge, objective=objective, config=config, state=state):
         if epoch.is_best:
@@ -147,17 +147,14 @@ def _adapters(config: TrainingConfig) -> AdapterConfig | None:
 
 
 def _feeds(
-    model: FundusVit, train: LabelledPhotos, validation: LabelledPhotos, preprocess: Preprocess, config: TrainingConfig, kept: Path
+    model: FundusVit, source: TrunkSource, learn: PhotoFeed, judge: PhotoFeed, config: TrainingConfig, folder: Path
 ) -> tuple[Feed, Feed]:
     """What the loop learns from and is judged by: photographs, or tokens where the lower part of the trunk is fixed."""
-    learn, judge = (PhotoFeed(photos, preprocess, config.augmentation) for photos in (train, validation))
     if config.method in ("adapters", "full"):
         return learn, judge
     depth = model.depth if config.method == "probe" else AdapterConfig(last_blocks=config.last_blocks).first_block(model.depth)
-    return (
-        cache_tokens(model, learn, file=kept.with_suffix(".train"), depth=depth, views=config.views, seed=config.seed),
-        cache_tokens(model, judge, file=kept.with_suffix(".validation"), depth=depth, views=1, seed=config.seed),
-    )
+    store = TokenStore(folder, source.sha256, config.seed, config.precision)
+    return store.keep(model, learn, depth=depth, views=config.views), store.keep(model, judge, depth=depth, views=1)
 
 
 def _fingerprint(config: TrainingConfig, manifest: Manifest, splits: Splits, source: TrunkSource, preprocess: Preprocess) -> str:

@@ -18,6 +18,7 @@ from eye_dx_core.training import metrics
 from eye_dx_core.training.config import TrainingConfig
 from eye_dx_core.training.feeds import Feed, read_all
 from eye_dx_core.training.losses import Objective
+from eye_dx_core.training.precision import autocast
 from eye_dx_core.training.schedule import learning_rate_at
 from eye_dx_core.training.state import TrainingState
 
@@ -81,7 +82,7 @@ def fine_tune(
             break
         started = time.monotonic()
         train_loss = learner.train_one_epoch(train)
-        result = _judge(model, validation, objective, results, epoch, train_loss, learner.learning_rate)
+        result = _judge(model, validation, objective, config, results, train_loss, learner.learning_rate)
         result = result.model_copy(update={"seconds": time.monotonic() - started})
         if result.is_best:
             learner.keep_best()
@@ -100,20 +101,20 @@ def _judge(
     model: FundusVit,
     validation: Feed,
     objective: Objective,
+    config: TrainingConfig,
     earlier: Sequence[EpochResult],
-    epoch: int,
     train_loss: float,
     learning_rate: float,
 ) -> EpochResult:
     """How the validation photographs are read now."""
     truth = validation.condition_indices
-    logits = mask_unlearnt(read_all(model, validation), objective.counts)
+    logits = mask_unlearnt(read_all(model, validation, precision=config.precision), objective.counts)
     # What the logits contain of the class shares is no evidence.
     logits = logits - torch.tensor(objective.contained_log_prior)
     probabilities = logits.softmax(dim=1).double().numpy()
     score = metrics.selection_score(truth, probabilities)
     return EpochResult(
-        epoch=epoch,
+        epoch=len(earlier) + 1,
         train_loss=train_loss,
         validation_loss=float(functional.cross_entropy(logits, torch.from_numpy(truth))),
         balanced_accuracy=metrics.balanced_accuracy(metrics.confusion(truth, probabilities.argmax(axis=1), probabilities.shape[1])),
@@ -205,7 +206,8 @@ class _Learner:
     def _train_one_batch(self, train: Feed, chosen: NDArray[np.int64]) -> float:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate * group["scale"]
-        logits = train.vary(self.model, chosen, self.generator)
+        with autocast(self.model, self.config.precision):
+            logits = train.vary(self.model, chosen, self.generator).float()
         loss = self.objective(logits, torch.from_numpy(train.condition_indices[chosen]).to(logits.device))
         if not loss.isfinite():
             raise BadSettings(f"training diverged at learning rate {self.config.learning_rate:g}: take a smaller one")

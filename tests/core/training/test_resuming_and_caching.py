@@ -15,7 +15,7 @@ from eye_dx_core.model.adapter import AdaptedBlock, AdapterConfig
 from eye_dx_core.model.trainable import Method, select_trainable
 from eye_dx_core.model.vit import FundusVit, TrunkConfig, build_model
 from eye_dx_core.training.config import TrainingConfig
-from eye_dx_core.training.feeds import LabelledPhotos, PhotoFeed, cache_tokens, read_all
+from eye_dx_core.training.feeds import LabelledPhotos, PhotoFeed, TokenStore, read_all
 from eye_dx_core.training.loop import EpochResult, fine_tune
 from eye_dx_core.training.losses import Objective
 from eye_dx_core.training.state import TrainingState
@@ -128,7 +128,7 @@ def test_kept_tokens_give_the_gradients_of_the_whole_way(tmp_path: Path, method:
         select_trainable(model, method)
     depth = TINY.depth - (last_blocks or 0)
     feed = a_feed(UNCHANGED)
-    kept = cache_tokens(cached, feed, file=tmp_path / "t", depth=depth, views=1, seed=0, dtype=torch.float32)
+    kept = TokenStore(tmp_path, "t", 0, dtype=torch.float32).keep(cached, feed, depth=depth, views=1)
     everything = np.arange(len(feed))
 
     whole = gradients(plain, feed.read(plain, everything), method)
@@ -149,12 +149,13 @@ def test_adapters_in_the_last_blocks_leave_the_others_plain():
 
 def test_tokens_are_kept_once_in_views_that_differ(tmp_path: Path):
     model, feed = a_model(AdapterConfig(last_blocks=2)), a_feed()
-    first = cache_tokens(model, feed, file=tmp_path / "t", depth=2, views=3, seed=0)
-    written = (tmp_path / "t").stat().st_mtime_ns
+    first = TokenStore(tmp_path, "t", 0).keep(model, feed, depth=2, views=3)
+    (kept,) = tmp_path.iterdir()
+    written = kept.stat().st_mtime_ns
 
-    again = cache_tokens(model, feed, file=tmp_path / "t", depth=2, views=3, seed=0)
+    again = TokenStore(tmp_path, "t", 0).keep(model, feed, depth=2, views=3)
 
-    assert (tmp_path / "t").stat().st_mtime_ns == written
+    assert [one.stat().st_mtime_ns for one in tmp_path.iterdir()] == [written]
     assert torch.equal(first.tokens, again.tokens)
     assert first.tokens.shape == (3, 24, 17, 24)
     assert not torch.equal(first.tokens[0], first.tokens[1])
