@@ -26,8 +26,8 @@ WEIGHTS_FILE, CARD_FILE = "model.safetensors", "card.json"
 class CheckpointCard(Frozen):
     """What travels with the weights.
 
-    The answer to a photograph is `softmax((logits - log_prior) / temperature + log p)`, p being how common each label is
-    where the model is used (`Checkpoint.probabilities`).
+    The answer to a photograph is `softmax((logits - log_prior) / temperature + bias + log p)`, p being how common each label
+    is where the model is used (`Checkpoint.probabilities`).
     """
 
     format: Literal["eye-dx-checkpoint/1"] = "eye-dx-checkpoint/1"
@@ -44,10 +44,16 @@ class CheckpointCard(Frozen):
     training_counts: tuple[int, ...]
     """Training photographs per label, in label-set order."""
     temperature: float = Field(gt=0)
+    bias: tuple[float, ...]
+    """Added to the evidence of each label, by what the calibration split showed."""
     log_prior: tuple[float, ...]
     """What the logits still contain of the training counts: zeros after balanced softmax, log shares after cross-entropy."""
     uncertain_below: float = Field(ge=0, le=1)
     """A confidence under this is answered with `uncertain`."""
+    set_thresholds: tuple[float | None, ...]
+    """Probability from which each label belongs to the set of answers that cannot be ruled out; None where there was nothing
+    to learn it from. Of a label's photographs, at least `set_coverage` have it in their set."""
+    set_coverage: float = Field(gt=0, lt=1)
     metrics: dict[str, float]
     created_at: AwareDatetime
     library_versions: dict[str, str]
@@ -66,7 +72,8 @@ class Checkpoint:
     def probabilities(self, logits: torch.Tensor, *, deployment_prior: tuple[float, ...] | None = None) -> torch.Tensor:
         """Logits (photo, class) to calibrated probabilities; without a prior every label counts as equally common."""
         logits = mask_unlearnt(logits, self.card.training_counts)
-        return calibrated(logits, temperature=self.card.temperature, log_prior=self.card.log_prior, deployment_prior=deployment_prior)
+        card = self.card
+        return calibrated(logits, temperature=card.temperature, bias=card.bias, log_prior=card.log_prior, deployment_prior=deployment_prior)
 
 
 def mask_unlearnt(logits: torch.Tensor, training_counts: tuple[int, ...]) -> torch.Tensor:
@@ -75,10 +82,15 @@ def mask_unlearnt(logits: torch.Tensor, training_counts: tuple[int, ...]) -> tor
 
 
 def calibrated(
-    logits: torch.Tensor, *, temperature: float, log_prior: tuple[float, ...], deployment_prior: tuple[float, ...] | None = None
+    logits: torch.Tensor,
+    *,
+    temperature: float,
+    bias: tuple[float, ...],
+    log_prior: tuple[float, ...],
+    deployment_prior: tuple[float, ...] | None = None,
 ) -> torch.Tensor:
     """The rule of `CheckpointCard`, on plain numbers."""
-    evidence = (logits - logits.new_tensor(log_prior)) / temperature
+    evidence = (logits - logits.new_tensor(log_prior)) / temperature + logits.new_tensor(bias)
     if deployment_prior is not None:
         evidence = evidence + logits.new_tensor([math.log(share) for share in deployment_prior])
     return evidence.softmax(dim=-1)

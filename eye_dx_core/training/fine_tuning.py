@@ -24,7 +24,7 @@ from eye_dx_core.model.pretrained import TrunkSource, load_trunk, shipped_trunk
 from eye_dx_core.model.vit import TRUNKS, FundusVit, TrunkConfig, build_model
 from eye_dx_core.schema.frozen import Frozen
 from eye_dx_core.training import metrics
-from eye_dx_core.training.calibration import choose_uncertain_below, fit_temperature
+from eye_dx_core.training.calibration import SET_COVERAGE, Scaling, choose_set_thresholds, choose_uncertain_below, fit_scaling
 from eye_dx_core.training.config import TrainingConfig
 from eye_dx_core.training.feeds import Feed, LabelledPhotos, PhotoFeed, TokenStore, predict_logits
 from eye_dx_core.training.loop import EpochResult, fine_tune
@@ -80,7 +80,11 @@ def train_checkpoint(
     best: dict[str, float] = {}
     for epoch in fine_tune(model, train=learn, validation=judge, objective=objective, config=config, state=state):
         if epoch.is_best:
-            best = {f"validation_{name}": value for name, value in epoch.as_metrics().items()}
+            best = {
+                "validation_score": epoch.score,
+                "validation_loss": epoch.validation_loss,
+                "validation_balanced_accuracy": epoch.balanced_accuracy,
+            }
         yield epoch
     judged = _calibrate(mask_unlearnt(predict_logits(model, calibration.squares, preprocess), objective.counts), calibration, objective)
     card = CheckpointCard(
@@ -100,9 +104,12 @@ def train_checkpoint(
             "waivers": [one.model_dump(mode="json") for one in waivers],
         },
         training_counts=objective.counts,
-        temperature=judged.temperature,
+        temperature=judged.scaling.temperature,
+        bias=judged.scaling.bias,
         log_prior=objective.contained_log_prior,
         uncertain_below=judged.uncertain_below,
+        set_thresholds=judged.set_thresholds,
+        set_coverage=SET_COVERAGE,
         metrics=best | judged.metrics,
         created_at=datetime.now(UTC),
         library_versions={name: version(name) for name in _LIBRARIES},
@@ -114,8 +121,9 @@ def train_checkpoint(
 class _Calibration(Frozen):
     """What the calibration split has to say about confidences."""
 
-    temperature: float
+    scaling: Scaling
     uncertain_below: float
+    set_thresholds: tuple[float | None, ...]
     metrics: dict[str, float]
 
 
@@ -177,15 +185,18 @@ def _build_pretrained(
 def _calibrate(logits: torch.Tensor, photos: LabelledPhotos, objective: Objective) -> _Calibration:
     truth, contained = photos.condition_indices, objective.contained_log_prior
     # The calibration split is a sample of the same patients, so the training shares are its best estimate.
-    temperature = fit_temperature(logits - torch.tensor(contained), torch.from_numpy(truth), log_shares(objective.counts))
-    probabilities = calibrated(logits, temperature=temperature, log_prior=contained).double().numpy()
-    answers = probabilities.argmax(axis=1)
-    counted = metrics.confusion(truth, answers, len(contained))
+    scaling = fit_scaling(logits - torch.tensor(contained), torch.from_numpy(truth), log_shares(objective.counts))
+    nothing = (0.0,) * len(contained)
+    before = calibrated(logits, temperature=1, bias=nothing, log_prior=contained).double().numpy()
+    after = calibrated(logits, temperature=scaling.temperature, bias=scaling.bias, log_prior=contained).double().numpy()
+    answers = after.argmax(axis=1)
     return _Calibration(
-        temperature=temperature,
-        uncertain_below=choose_uncertain_below(probabilities.max(axis=1), answers == truth, 1 / np.bincount(truth)[truth]),
+        scaling=scaling,
+        uncertain_below=choose_uncertain_below(after.max(axis=1), answers == truth, 1 / np.bincount(truth)[truth]),
+        set_thresholds=choose_set_thresholds(after, truth, coverage=SET_COVERAGE),
         metrics={
-            "calibration_error": metrics.calibration_error(truth, probabilities),
-            "calibration_balanced_accuracy": metrics.balanced_accuracy(counted),
+            "calibration_error_before": metrics.calibration_error(truth, before),
+            "calibration_error": metrics.calibration_error(truth, after),
+            "calibration_balanced_accuracy": metrics.balanced_accuracy(metrics.confusion(truth, answers, len(contained))),
         },
     )

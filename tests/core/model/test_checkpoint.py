@@ -37,7 +37,10 @@ def a_card() -> CheckpointCard:
         training={"epochs": 1, "augmentation": {"flips": True}},
         training_counts=(1, 2, 3, 4, 5, 6, 7, 8),
         temperature=1.5,
+        bias=(0.0,) * 8,
         log_prior=(0.0,) * 8,
+        set_thresholds=(0.5,) * 8,
+        set_coverage=0.9,
         uncertain_below=0.4,
         metrics={"calibration_error": 0.1},
         created_at=datetime(2026, 3, 2, 12, tzinfo=UTC),
@@ -114,8 +117,8 @@ def test_a_card_with_a_size_that_does_not_fit_is_refused(folder):
 def test_a_deployment_prior_shifts_the_answer_and_no_prior_is_an_even_one():
     logits = torch.tensor([[1.0, 1.0]])
 
-    even = calibrated(logits, temperature=1.0, log_prior=(0.0, 0.0))
-    skewed = calibrated(logits, temperature=1.0, log_prior=(0.0, 0.0), deployment_prior=(0.9, 0.1))
+    even = calibrated(logits, temperature=1.0, bias=(0.0, 0.0), log_prior=(0.0, 0.0))
+    skewed = calibrated(logits, temperature=1.0, bias=(0.0, 0.0), log_prior=(0.0, 0.0), deployment_prior=(0.9, 0.1))
 
     assert even.tolist() == [[0.5, 0.5]]
     assert skewed[0].tolist() == pytest.approx([0.9, 0.1])
@@ -124,6 +127,6 @@ def test_a_deployment_prior_shifts_the_answer_and_no_prior_is_an_even_one():
 def test_a_training_prior_in_the_logits_is_taken_out():
     shares = torch.tensor([0.8, 0.2])
 
-    answer = calibrated(shares.log()[None], temperature=1.0, log_prior=tuple(shares.log().tolist()))
+    answer = calibrated(shares.log()[None], temperature=1.0, bias=(0.0, 0.0), log_prior=tuple(shares.log().tolist()))
 
     assert answer[0].tolist() == pytest.approx([0.5, 0.5])

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from eye_dx_core.training import metrics
-from eye_dx_core.training.calibration import choose_uncertain_below, fit_temperature
+from eye_dx_core.training.calibration import choose_set_thresholds, choose_uncertain_below, fit_scaling
 
 TRUTH = np.array([0] * 8 + [1] * 2, dtype=np.int64)
 
@@ -48,15 +48,61 @@ def overconfident_evidence(temperature: float) -> tuple[torch.Tensor, torch.Tens
 def test_the_temperature_undoes_overconfidence():
     evidence, labels = overconfident_evidence(2.5)
 
-    assert fit_temperature(evidence, labels, (0.0, 0.0, 0.0)) == pytest.approx(2.5, rel=0.1)
+    scaling = fit_scaling(evidence, labels, (0.0, 0.0, 0.0))
+
+    assert scaling.temperature == pytest.approx(2.5, rel=0.1)
+    assert scaling.bias == pytest.approx((0, 0, 0), abs=0.15)
 
 
-def test_the_temperature_is_fitted_under_the_shares_of_the_split():
+def test_scaling_is_fitted_under_the_shares_of_the_split():
     generator = torch.Generator().manual_seed(0)
     evidence, prior = torch.randn(4000, 2, generator=generator) * 2, torch.tensor([0.9, 0.1]).log()
     labels = torch.multinomial((evidence + prior).softmax(dim=1), 1, generator=generator)[:, 0]
 
-    assert fit_temperature(evidence, labels, prior.tolist()) == pytest.approx(1.0, rel=0.1)
+    assert fit_scaling(evidence, labels, prior.tolist()).temperature == pytest.approx(1.0, rel=0.1)
+
+
+def test_a_bias_corrects_a_label_that_is_overestimated_and_few_photographs_move_it_little():
+    evidence, labels = overconfident_evidence(1.0)
+    evidence = evidence + torch.tensor([0.8, 0.0, 0.0])
+
+    many, few = (fit_scaling(evidence[:count], labels[:count], (0.0, 0.0, 0.0)) for count in (4000, 12))
+
+    assert many.bias[0] - many.bias[1] == pytest.approx(-0.8, abs=0.15)
+    assert max(map(abs, few.bias)) < 0.5
+
+
+def test_a_label_that_was_never_learnt_takes_no_part_in_scaling():
+    evidence, labels = overconfident_evidence(2.0)
+    with_empty = torch.cat([evidence, torch.full((len(evidence), 1), -torch.inf)], dim=1)
+
+    without, scaling = fit_scaling(evidence, labels, (0.0,) * 3), fit_scaling(with_empty, labels, (0.0, 0.0, 0.0, -torch.inf))
+
+    assert scaling.temperature == pytest.approx(without.temperature, rel=1e-3)
+    assert scaling.bias[3] == 0
+
+
+def test_sets_cover_every_label_as_promised():
+    """On 200 draws of 60 photographs per label, the mean coverage of each label is what was asked for."""
+    generator = np.random.default_rng(0)
+    covered = np.zeros((200, 3))
+    for draw in range(200):
+        truth = np.repeat(np.arange(3), 160)
+        logits = generator.normal(size=(480, 3)) + 1.5 * np.eye(3)[truth]
+        probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        fit = np.tile(np.arange(160) < 60, 3)
+        thresholds = choose_set_thresholds(probabilities[fit], truth[fit], coverage=0.9)
+        for label in range(3):
+            own = probabilities[~fit & (truth == label), label]
+            covered[draw, label] = (own >= (thresholds[label] or 0)).mean()
+
+    assert covered.mean(axis=0) == pytest.approx([0.9] * 3, abs=0.02)
+
+
+def test_a_label_with_too_few_photographs_is_never_ruled_out():
+    probabilities = np.array([[0.9, 0.1, 0.0]] * 3 + [[0.2, 0.8, 0.0]] * 30)
+
+    assert choose_set_thresholds(probabilities, np.array([0] * 3 + [1] * 30), coverage=0.9) == (0.0, 0.8, None)
 
 
 def threshold(confidences: list[float], is_right: list[bool]) -> float:
