@@ -148,18 +148,9 @@ def source(photos: Path, manifest: Manifest, folder: Path, *, epochs: int, seed:
     squares, labels = locked_test(photos, manifest, splits, folder)
     probabilities = predict_logits(model, squares, TRUNKS["small"].preprocess()).softmax(dim=1).double().numpy()
     truth = np.array([codes.index(label) for label in labels], dtype=np.int64)
-    answers = np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
-    counted = metrics.confusion(truth, answers, len(codes))
-    return {
-        "balanced_accuracy": metrics.balanced_accuracy(counted),
-        "worst_recall": min(one for one in metrics.recalls(counted) if one is not None),
-        "macro_f1": metrics.macro_f1(truth, answers),
-        "macro_auroc": metrics.macro_auroc(truth, probabilities),
-        "accuracy": float((answers == truth).mean()),
-        "ece": metrics.calibration_error(truth, probabilities),
-        "own_accuracy": best_accuracy,
-        "seconds": seconds,
-    }
+    found = metrics.measure_once(truth, probabilities, codes)
+    recalls = [found[f"recall_{code}"] for code in codes if np.isfinite(found[f"recall_{code}"])]
+    return found | {"worst_recall": min(recalls), "own_accuracy": best_accuracy, "seconds": seconds}
 
 
 def source_epochs(model: FundusVit, train: TokenFeed, *, epochs: int, rng: np.random.Generator, seed: int) -> Iterator[None]:

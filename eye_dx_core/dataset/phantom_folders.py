@@ -71,6 +71,11 @@ def write_phantom_dataset(
     return folder
 
 
+def holds_phantoms(folder: Path) -> bool:
+    """Whether the photographs of a dataset folder are drawn."""
+    return (folder / "phantoms.json").exists()
+
+
 def write_phantom_photo(path: Path, code: str, *, eye: Laterality, seed: int, size: int = 640, defect: Defect | None = None) -> Phantom:
     """Draw one photograph and save it in the format that the suffix names (.jpg, .png, .tiff)."""
     phantom = render_phantom(code, eye=eye, seed=seed, size=size, defect=defect)

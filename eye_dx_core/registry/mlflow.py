@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
@@ -171,6 +171,14 @@ def start_training_run(
         status = RunStatus.FINISHED
     finally:
         client.set_terminated(run_id, RunStatus.to_string(status))
+
+
+def log_files(tracking_uri: str, run_id: str, paths: Sequence[Path]) -> None:
+    """Keep files with a run that has ended."""
+    with _errors():
+        client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+        for path in paths:
+            client.log_artifact(run_id, str(path))
 
 
 def _experiment(client: MlflowClient, name: str, artifacts: Path) -> str:

@@ -53,7 +53,16 @@ def _find_refusal(candidate: Mapping[str, float], champion: Mapping[str, float] 
         return f"balanced accuracy {score:.3f} is no better than chance ({candidate['chance']:.3f})"
     if worst < rule.recall_floor:
         return f"recall of the worst class {worst:.2f} is under {rule.recall_floor:.2f}"
-    if champion is not None and score < champion["balanced_accuracy"] - rule.tolerance:
+    return _find_better_champion(candidate, champion, rule) if champion is not None else None
+
+
+def _find_better_champion(candidate: Mapping[str, float], champion: Mapping[str, float], rule: PromotionRule) -> str | None:
+    """On the same photographs, with what is hard for both taken out, if both could read them; else by their scores."""
+    if candidate.get("against_champion_high", 0.0) < 0:
+        low, high = candidate["against_champion_low"], candidate["against_champion_high"]
+        return f"clearly worse than the champion on the same photographs: {candidate['against_champion']:+.3f} [{low:+.3f}, {high:+.3f}]"
+    score = candidate["balanced_accuracy"]
+    if score < champion["balanced_accuracy"] - rule.tolerance:
         return f"balanced accuracy {score:.3f} is worse than the champion's {champion['balanced_accuracy']:.3f}"
     return None
 

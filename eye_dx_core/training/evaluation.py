@@ -1,52 +1,101 @@
-"""How a finished checkpoint reads photographs it has never seen."""
+"""How a finished checkpoint reads photographs it has never seen, with intervals over patients."""
 
-import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eye_dx_core.errors import BadDataset
-from eye_dx_core.model.checkpoint import Checkpoint
+from eye_dx_core.model.checkpoint import Checkpoint, CheckpointCard
 from eye_dx_core.schema.frozen import Frozen
 from eye_dx_core.training import metrics
 from eye_dx_core.training.feeds import predict_logits
+from eye_dx_core.training.resampling import interval, resample_patients
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a checkpoint says of photographs whose labels are known."""
+
+    card: CheckpointCard
+    truth: NDArray[np.int64]
+    """Position of each photograph's label, (photo,)."""
+    probabilities: NDArray[np.float64]
+    """Calibrated, (photo, class), every label taken as equally common beforehand."""
+    patients: tuple[str, ...]
+    sources: tuple[str, ...]
 
 
 class Evaluation(Frozen):
-    """Measures on one set of photographs. `recall` is None for a label without a photograph, and such labels count nowhere.
+    """Measures on one set of photographs. A label without a photograph has None, and counts nowhere.
 
-    `constant_accuracy` is what always answering the most common label would get: accuracy below it is worth nothing.
+    `intervals` has the middle 95 % over resampled patients for every measure that has one. `constant_accuracy` is what always
+    answering the most common label would get: accuracy below it is worth nothing.
     """
 
     codes: tuple[str, ...]
     counts: dict[str, int]
+    patients: int
     recall: dict[str, float | None]
+    specificity: dict[str, float | None]
+    auroc: dict[str, float | None]
+    auprc: dict[str, float | None]
     worst_recall: float
     balanced_accuracy: float
     chance: float
     macro_f1: float
+    weighted_f1: float
     macro_auroc: float
+    macro_auprc: float
     mcc: float
     ece: float
     accuracy: float
     constant_accuracy: float
+    dr_kappa: float | None
+    """Quadratic kappa of the grades of retinopathy, where the label set has them."""
     uncertain_share: float
     """Photographs that the checkpoint would answer with `uncertain`."""
     accuracy_when_certain: float
     """Of the others, the share that was right; 0 when there are none."""
+    set_coverage: float
+    """Photographs whose label is in their answer set."""
+    set_size: float
+    """Labels in an answer set, on average."""
+    by_source: dict[str, dict[str, float]]
+    """Source → photographs, accuracy and balanced accuracy over the labels it has."""
+    intervals: dict[str, tuple[float, float]]
     confusion: tuple[tuple[int, ...], ...]
     """Rows are the truth, columns the answers, both in the order of `codes`."""
 
     def as_metrics(self) -> dict[str, float]:
-        """The numbers by name, for a tracker; `recall_<code>` where there were photographs."""
-        single = self.model_dump(exclude={"codes", "counts", "recall", "confusion"})
-        recalls = {f"recall_{code}": value for code, value in self.recall.items() if value is not None}
-        return {name: float(value) for name, value in single.items()} | recalls | {"photographs": float(sum(self.counts.values()))}
+        """The numbers by name, for a tracker; `recall_<code>` and the like where there were photographs, `_low` and `_high`."""
+        nested = {"codes", "counts", "recall", "specificity", "auroc", "auprc", "by_source", "intervals", "confusion"}
+        single = {name: float(value) for name, value in self.model_dump(exclude=nested).items() if value is not None}
+        by_label = {
+            f"{name}_{code}": value
+            for name in ("recall", "specificity", "auroc", "auprc")
+            for code, value in getattr(self, name).items()
+            if value is not None
+        }
+        bounds = {f"{name}_{end}": value for name, pair in self.intervals.items() for end, value in zip(("low", "high"), pair, strict=True)}
+        return single | by_label | bounds | {"photographs": float(sum(self.counts.values()))}
 
 
 def evaluate_checkpoint(checkpoint: Checkpoint, squares: NDArray[np.uint8], labels: Sequence[str]) -> Evaluation:
-    """Read squares (photo, size, size, rgb) and compare with their labels, every label taken as equally common beforehand.
+    """Read squares (photo, size, size, rgb) and compare with their labels, each photograph as a patient of its own.
+
+    Raises:
+        BadDataset: there is no photograph, or a label is not in the checkpoint's label set.
+    """
+    nobody = [str(number) for number in range(len(labels))]
+    return evaluate(answer(checkpoint, squares, labels, patients=nobody, sources=["unknown"] * len(labels)))
+
+
+def answer(
+    checkpoint: Checkpoint, squares: NDArray[np.uint8], labels: Sequence[str], *, patients: Sequence[str], sources: Sequence[str]
+) -> Answers:
+    """Let a checkpoint read squares (photo, size, size, rgb) of known label, patient and source.
 
     Raises:
         BadDataset: there is no photograph, or a label is not in the checkpoint's label set.
@@ -55,60 +104,71 @@ def evaluate_checkpoint(checkpoint: Checkpoint, squares: NDArray[np.uint8], labe
     unknown = sorted(set(labels) - set(codes))
     if unknown or not labels:
         raise BadDataset(f"labels that the checkpoint does not know: {', '.join(unknown)}" if unknown else "no photograph to evaluate on")
-    truth = np.array([codes.index(label) for label in labels], dtype=np.int64)
     logits = predict_logits(checkpoint.model, squares, checkpoint.card.preprocess)
-    probabilities = checkpoint.probabilities(logits).double().numpy()
-    return _evaluate(codes, truth, probabilities, uncertain_below=checkpoint.card.uncertain_below)
+    return Answers(
+        card=checkpoint.card,
+        truth=np.array([codes.index(label) for label in labels], dtype=np.int64),
+        probabilities=checkpoint.probabilities(logits).double().numpy(),
+        patients=tuple(patients),
+        sources=tuple(sources),
+    )
 
 
-def _evaluate(
-    codes: tuple[str, ...], truth: metrics.Indices, probabilities: metrics.Probabilities, *, uncertain_below: float
-) -> Evaluation:
-    answers = np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
-    counted = metrics.confusion(truth, answers, len(codes))
-    recalls = metrics.recalls(counted)
-    certain = probabilities.max(axis=1) >= uncertain_below
+def evaluate(answers: Answers) -> Evaluation:
+    """All measures of the answers, with intervals."""
+    codes, truth, probabilities = answers.card.label_set.codes, answers.truth, answers.probabilities
+    said = np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
+    point = metrics.measure_once(truth, probabilities, codes)
+    spread = metrics.measure(truth, probabilities, resample_patients(answers.patients), codes)
+    intervals = {name: interval(values) for name, values in spread.items() if np.isfinite(point[name])}
+    counted = metrics.confusion(truth, said, len(codes))
+    recalls = _by_label(point, "recall", codes)
+    certain = probabilities.max(axis=1) >= answers.card.uncertain_below
+    in_set = probabilities >= np.array([2.0 if one is None else one for one in answers.card.set_thresholds])
+    single = ("balanced_accuracy", "macro_f1", "weighted_f1", "macro_auroc", "macro_auprc", "mcc", "ece", "accuracy")
     return Evaluation(
         codes=codes,
         counts=dict(zip(codes, counted.sum(axis=1).tolist(), strict=True)),
-        recall=dict(zip(codes, recalls, strict=True)),
-        worst_recall=min(recall for recall in recalls if recall is not None),
-        balanced_accuracy=metrics.balanced_accuracy(counted),
-        chance=1 / sum(recall is not None for recall in recalls),
-        macro_f1=metrics.macro_f1(truth, answers),
-        macro_auroc=metrics.macro_auroc(truth, probabilities),
-        mcc=metrics.matthews(truth, answers),
-        ece=metrics.calibration_error(truth, probabilities),
-        accuracy=float((answers == truth).mean()),
+        patients=len(set(answers.patients)),
+        recall=recalls,
+        specificity=_by_label(point, "specificity", codes),
+        auroc=_by_label(point, "auroc", codes),
+        auprc=_by_label(point, "auprc", codes),
+        worst_recall=min(recall for recall in recalls.values() if recall is not None),
+        chance=1 / sum(recall is not None for recall in recalls.values()),
+        **{name: point[name] for name in single},
         constant_accuracy=float(counted.sum(axis=1).max() / len(truth)),
+        dr_kappa=_dr_kappa(answers),
         uncertain_share=float(1 - certain.mean()),
-        accuracy_when_certain=float((answers == truth)[certain].mean()) if certain.any() else 0.0,
+        accuracy_when_certain=float((said == truth)[certain].mean()) if certain.any() else 0.0,
+        set_coverage=float(in_set[np.arange(len(truth)), truth].mean()),
+        set_size=float(in_set.sum(axis=1).mean()),
+        by_source={source: _of_source(answers, source) for source in sorted(set(answers.sources))},
+        intervals={name: pair for name, pair in intervals.items() if np.isfinite(pair).all()},
         confusion=tuple(tuple(row) for row in counted.tolist()),
     )
 
 
-def confusion_figure(evaluation: Evaluation) -> bytes:
-    """The confusion matrix as a PNG: counts, shaded by the share of each label's photographs."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+def _by_label(point: dict[str, float], name: str, codes: Sequence[str]) -> dict[str, float | None]:
+    values = {code: point[f"{name}_{code}"] for code in codes}
+    return {code: value if np.isfinite(value) else None for code, value in values.items()}
 
-    counted = np.array(evaluation.confusion)
-    shares = counted / np.maximum(counted.sum(axis=1, keepdims=True), 1)
-    side = 1.6 + 0.42 * len(evaluation.codes)
-    figure = Figure(figsize=(side, side), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(evaluation.codes)), evaluation.codes, rotation=45)
-    axes.set_yticks(range(len(evaluation.codes)), evaluation.codes)
-    axes.set_xlabel("answer")
-    axes.set_ylabel("truth")
-    axes.set_title(f"balanced accuracy {evaluation.balanced_accuracy:.3f} (chance {evaluation.chance:.3f})", fontsize=9)
-    for (row, column), count in np.ndenumerate(counted):
-        if count:
-            axes.text(
-                column, row, str(count), ha="center", va="center", fontsize=8, color="white" if shares[row, column] > 0.5 else "black"
-            )
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
+
+def _dr_kappa(answers: Answers) -> float | None:
+    """Among photographs with a grade, the likeliest grade against the true one."""
+    labels = answers.card.label_set.labels
+    places = [place for place, label in enumerate(labels) if label.dr_grade is not None]
+    if len(places) < 2:
+        return None
+    grades = np.array([-1 if label.dr_grade is None else int(label.dr_grade) for label in labels])
+    graded = np.isin(answers.truth, places)
+    if len(np.unique(answers.truth[graded])) < 2:
+        return None
+    said = np.array(places)[answers.probabilities[graded][:, places].argmax(axis=1)]
+    return float(metrics.quadratic_kappa(grades[answers.truth[graded]], grades[said], np.ones((1, int(graded.sum()))))[0])
+
+
+def _of_source(answers: Answers, source: str) -> dict[str, float]:
+    own = np.array([one == source for one in answers.sources])
+    found = metrics.measure_once(answers.truth[own], answers.probabilities[own], answers.card.label_set.codes)
+    return {"photographs": float(own.sum())} | {name: found[name] for name in ("accuracy", "balanced_accuracy")}

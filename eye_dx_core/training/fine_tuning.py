@@ -189,14 +189,16 @@ def _calibrate(logits: torch.Tensor, photos: LabelledPhotos, objective: Objectiv
     nothing = (0.0,) * len(contained)
     before = calibrated(logits, temperature=1, bias=nothing, log_prior=contained).double().numpy()
     after = calibrated(logits, temperature=scaling.temperature, bias=scaling.bias, log_prior=contained).double().numpy()
-    answers = after.argmax(axis=1)
+    codes = [str(place) for place in range(len(contained))]
+    measured = metrics.measure_once(truth, after, codes)
+    is_right = after.argmax(axis=1) == truth
     return _Calibration(
         scaling=scaling,
-        uncertain_below=choose_uncertain_below(after.max(axis=1), answers == truth, 1 / np.bincount(truth)[truth]),
+        uncertain_below=choose_uncertain_below(after.max(axis=1), is_right, 1 / np.bincount(truth)[truth]),
         set_thresholds=choose_set_thresholds(after, truth, coverage=SET_COVERAGE),
         metrics={
-            "calibration_error_before": metrics.calibration_error(truth, before),
-            "calibration_error": metrics.calibration_error(truth, after),
-            "calibration_balanced_accuracy": metrics.balanced_accuracy(metrics.confusion(truth, answers, len(contained))),
+            "calibration_error_before": metrics.measure_once(truth, before, codes)["ece"],
+            "calibration_error": measured["ece"],
+            "calibration_balanced_accuracy": measured["balanced_accuracy"],
         },
     )

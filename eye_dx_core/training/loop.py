@@ -112,12 +112,13 @@ def _judge(
     # What the logits contain of the class shares is no evidence.
     logits = logits - torch.tensor(objective.contained_log_prior)
     probabilities = logits.softmax(dim=1).double().numpy()
-    score = metrics.selection_score(truth, probabilities)
+    measured = metrics.measure_once(truth, probabilities, [str(place) for place in range(probabilities.shape[1])])
+    score = metrics.selection_score(measured)
     return EpochResult(
         epoch=len(earlier) + 1,
         train_loss=train_loss,
         validation_loss=float(functional.cross_entropy(logits, torch.from_numpy(truth))),
-        balanced_accuracy=metrics.balanced_accuracy(metrics.confusion(truth, probabilities.argmax(axis=1), probabilities.shape[1])),
+        balanced_accuracy=measured["balanced_accuracy"],
         score=score,
         learning_rate=learning_rate,
         seconds=0.0,

@@ -1,60 +1,145 @@
-"""Measures of a classifier, on plain arrays; a label without a photograph never counts as right or wrong."""
+"""Measures of a classifier, for one or for many weightings of the photographs at once; with resampled patients they become intervals."""
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix, f1_score, matthews_corrcoef, roc_auc_score
 
 Indices = NDArray[np.int64]
 Probabilities = NDArray[np.float64]
+Weights = NDArray[np.float64]
+Measures = dict[str, NDArray[np.float64]]
 
 
-def confusion(truth: Indices, answers: Indices, class_count: int) -> NDArray[np.int64]:
-    """Counts (truth, answer)."""
-    return np.asarray(confusion_matrix(truth, answers, labels=list(range(class_count))), dtype=np.int64)
-
-
-def recalls(counted: NDArray[np.int64]) -> list[float | None]:
-    """Share of each label's photographs that were found; None where there is none."""
-    return [float(row[index] / row.sum()) if row.sum() else None for index, row in enumerate(counted)]
-
-
-def balanced_accuracy(counted: NDArray[np.int64]) -> float:
-    """Mean recall of the labels that have photographs."""
-    return float(np.mean([recall for recall in recalls(counted) if recall is not None]))
-
-
-def macro_f1(truth: Indices, answers: Indices) -> float:
-    """Mean F1 of the labels that have photographs."""
-    return float(f1_score(truth, answers, labels=np.unique(truth).tolist(), average="macro", zero_division=0.0))  # pyright: ignore[reportArgumentType]
-
-
-def macro_auroc(truth: Indices, probabilities: Probabilities) -> float:
-    """Mean of one-against-rest AUROC over the labels that have photographs; 0.5 when there is only one."""
-    present = np.unique(truth)
-    if len(present) < 2:
-        return 0.5
-    return float(np.mean([roc_auc_score(truth == index, probabilities[:, index]) for index in present]))
-
-
-def matthews(truth: Indices, answers: Indices) -> float:
-    """Matthews correlation: 0 for any constant answer, however common its label."""
-    if len(np.union1d(truth, answers)) < 2:
-        return 0.0
-    return float(matthews_corrcoef(truth, answers))
-
-
-def calibration_error(truth: Indices, probabilities: Probabilities, *, bins: int = 10) -> float:
-    """Expected calibration error of the top answer, over bins of equal width."""
-    confidences, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
-    bin_of = np.minimum((confidences * bins).astype(np.int64), bins - 1)
-    gaps = [abs(float(right[bin_of == one].sum()) - float(confidences[bin_of == one].sum())) for one in range(bins)]
-    return sum(gaps) / len(truth)
-
-
-def selection_score(truth: Indices, probabilities: Probabilities) -> float:
+def selection_score(measured: dict[str, float]) -> float:
     """What the best epoch is chosen by: the mean of macro-AUROC, macro-F1 and Matthews correlation.
 
     Plain accuracy would choose the epoch that answers with the most common label.
     """
-    answers = np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
-    return (macro_auroc(truth, probabilities) + macro_f1(truth, answers) + matthews(truth, answers)) / 3
+    return (measured["macro_auroc"] + measured["macro_f1"] + measured["mcc"]) / 3
+
+
+def measure_once(truth: Indices, probabilities: Probabilities, codes: Sequence[str]) -> dict[str, float]:
+    """All measures with every photograph counted once; a ranking of a single label is worth what a coin gets, one half."""
+    found = measure(truth, probabilities, np.ones((1, len(truth))), codes)
+    return {name: float(values[0]) for name, values in found.items()} | {
+        name: 0.5 for name in ("macro_auroc", "macro_auprc") if not np.isfinite(found[name][0])
+    }
+
+
+def confusion(truth: Indices, answers: Indices, class_count: int) -> NDArray[np.int64]:
+    """Counts (truth, answer)."""
+    counted = np.zeros((class_count, class_count), dtype=np.int64)
+    np.add.at(counted, (truth, answers), 1)
+    return counted
+
+
+def measure(truth: NDArray[np.int64], probabilities: NDArray[np.float64], weights: Weights, codes: Sequence[str]) -> Measures:
+    """All measures, each (resample,). With weights of one row of ones they are the ordinary ones.
+
+    A label without photographs in a resample counts nowhere in it. `recall_X` is the sensitivity of label X against all
+    others, `specificity_X` the share of the others that were not taken for it.
+
+    Args:
+        truth: position of each photograph's label, (photo,).
+        probabilities: (photo, class).
+        weights: how much each photograph counts, (resample, photo).
+        codes: labels in the order of the classes.
+    """
+    answers, classes = probabilities.argmax(axis=1), np.arange(probabilities.shape[1])
+    is_true, is_answer = (one[:, None] == classes for one in (truth, answers))
+    support, answered = weights @ is_true, weights @ is_answer  # (resample, class)
+    found, total = weights @ (is_true & is_answer), weights.sum(axis=1)  # (resample, class), (resample,)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        recall = found / np.where(support > 0, support, np.nan)
+        specificity = 1 - (answered - found) / np.where(total[:, None] > support, total[:, None] - support, np.nan)
+        f1 = 2 * found / np.where(support > 0, support + answered, np.nan)
+    auroc, auprc = (_per_class(rule, is_true, probabilities, weights, support) for rule in (_auroc, _average_precision))
+    return {
+        "accuracy": found.sum(axis=1) / total,
+        "balanced_accuracy": np.nanmean(recall, axis=1),
+        "macro_f1": np.nanmean(f1, axis=1),
+        "weighted_f1": np.nansum(f1 * support, axis=1) / total,
+        "macro_auroc": _mean_of_known(auroc),
+        "macro_auprc": _mean_of_known(auprc),
+        "mcc": _matthews(found.sum(axis=1), total, support, answered),
+        "ece": _calibration_error(probabilities.max(axis=1), truth == answers, weights),
+        **{f"recall_{code}": recall[:, index] for index, code in enumerate(codes)},
+        **{f"specificity_{code}": specificity[:, index] for index, code in enumerate(codes)},
+        **{f"auroc_{code}": auroc[:, index] for index, code in enumerate(codes)},
+        **{f"auprc_{code}": auprc[:, index] for index, code in enumerate(codes)},
+    }
+
+
+def quadratic_kappa(truth: NDArray[np.int64], answers: NDArray[np.int64], weights: Weights) -> NDArray[np.float64]:
+    """Agreement of ordered grades beyond chance, (resample,); a miss by two grades costs four times one by one (Cohen 1968)."""
+    grades = np.arange(int(max(truth.max(), answers.max())) + 1)
+    is_true, is_answer = (one[:, None] == grades for one in (truth, answers))
+    seen = np.einsum("rn,ni,nj->rij", weights, is_true.astype(float), is_answer.astype(float))
+    expected = seen.sum(axis=2)[:, :, None] * seen.sum(axis=1)[:, None, :] / seen.sum(axis=(1, 2))[:, None, None]
+    cost = (grades[:, None] - grades[None, :]) ** 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return 1 - (seen * cost).sum(axis=(1, 2)) / (expected * cost).sum(axis=(1, 2))
+
+
+def _per_class(
+    rule: Callable[[NDArray[np.bool_], NDArray[np.float64], Weights], NDArray[np.float64]],
+    is_true: NDArray[np.bool_],
+    probabilities: NDArray[np.float64],
+    weights: Weights,
+    support: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """A measure of one label against the others, for every label: (resample, class); not a number where it does not exist."""
+    columns = [rule(is_true[:, index], probabilities[:, index], weights) for index in range(is_true.shape[1])]
+    has_both = (support > 0) & (support < weights.sum(axis=1, keepdims=True))
+    return np.where(has_both, np.stack(columns, axis=1), np.nan)
+
+
+def _auroc(is_true: NDArray[np.bool_], scores: NDArray[np.float64], weights: Weights) -> NDArray[np.float64]:
+    """Chance that a photograph of the label scores above one of the others, ties counting half (Mann and Whitney 1947)."""
+    positives, negatives = _in_steps(is_true, scores, weights)
+    below = np.cumsum(negatives, axis=1) - negatives
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (positives * (below + negatives / 2)).sum(axis=1) / (positives.sum(axis=1) * negatives.sum(axis=1))
+
+
+def _average_precision(is_true: NDArray[np.bool_], scores: NDArray[np.float64], weights: Weights) -> NDArray[np.float64]:
+    """Precision at each step of recall, weighted by the step (area under the precision–recall curve without interpolation)."""
+    positives, negatives = _in_steps(is_true, scores, weights)
+    found, wrong = (np.cumsum(one[:, ::-1], axis=1) for one in (positives, negatives))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        precision = np.where(found + wrong > 0, found / (found + wrong), 0.0)
+        return (positives[:, ::-1] * precision).sum(axis=1) / positives.sum(axis=1)
+
+
+def _in_steps(is_true: NDArray[np.bool_], scores: NDArray[np.float64], weights: Weights) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weight of the label's photographs and of the others at each distinct score, lowest first: (resample, step)."""
+    order = np.argsort(scores, kind="stable")
+    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))
+    ordered = weights[:, order]
+    positives = np.add.reduceat(ordered * is_true[order], starts, axis=1)
+    return positives, np.add.reduceat(ordered, starts, axis=1) - positives
+
+
+def _mean_of_known(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    known = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(known, values, 0).sum(axis=1) / np.where(known.any(axis=1), known.sum(axis=1), np.nan)
+
+
+def _matthews(
+    right: NDArray[np.float64], total: NDArray[np.float64], support: NDArray[np.float64], answered: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Matthews correlation for many classes (Gorodkin 2004); 0 for a constant answer."""
+    together = right * total - (support * answered).sum(axis=1)
+    apart = np.sqrt((total**2 - (support**2).sum(axis=1)) * (total**2 - (answered**2).sum(axis=1)))
+    return np.divide(together, apart, out=np.zeros_like(together), where=apart > 0)
+
+
+def _calibration_error(
+    confidences: NDArray[np.float64], is_right: NDArray[np.bool_], weights: Weights, *, bins: int = 10
+) -> NDArray[np.float64]:
+    """Expected calibration error of the top answer over bins of equal width (Guo et al., ICML 2017)."""
+    bin_of = np.minimum((confidences * bins).astype(np.int64), bins - 1)
+    gaps = weights @ ((is_right - confidences)[:, None] * (bin_of[:, None] == np.arange(bins)))
+    return np.abs(gaps).sum(axis=1) / weights.sum(axis=1)

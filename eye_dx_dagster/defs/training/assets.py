@@ -5,7 +5,9 @@ import json
 import dagster as dg
 from pydantic import Field
 
-from eye_dx_core.registry.port import PHANTOMS, TRAINED_ON, ModelRegistry
+from eye_dx_core.dataset.manifest import load_manifest
+from eye_dx_core.dataset.splitting import load_splits
+from eye_dx_core.registry.port import CHAMPION, PHANTOMS, TRAINED_ON, ModelRegistry
 from eye_dx_core.settings import Settings
 from eye_dx_dagster.defs.dataset.assets import dataset_splits, inline_png
 from eye_dx_dagster.defs.training.stored import checkpoint_folder, load_metrics
@@ -37,8 +39,6 @@ def fine_tuned_checkpoint(
     Epochs appear in the log and as MLflow metrics while it runs.
     """
     from eye_dx_core import wiring
-    from eye_dx_core.dataset.manifest import load_manifest
-    from eye_dx_core.dataset.splitting import load_splits
     from eye_dx_core.dataset.waivers import load_waivers
     from eye_dx_core.model.checkpoint import load_checkpoint
     from eye_dx_core.registry.mlflow import start_training_run
@@ -92,30 +92,34 @@ def fine_tuned_checkpoint(
 
 
 @dg.asset(group_name=GROUP, owners=OWNERS, kinds={"pytorch"}, tags={"domain": "training"}, deps=[fine_tuned_checkpoint])
-def checkpoint_evaluation(settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
-    """How the checkpoint reads the locked test split, which nothing before has looked at."""
-    from eye_dx_core.dataset.cache import load_squares
-    from eye_dx_core.dataset.manifest import load_manifest
-    from eye_dx_core.dataset.splitting import Split, load_splits
-    from eye_dx_core.model.checkpoint import load_checkpoint
-    from eye_dx_core.training.evaluation import confusion_figure, evaluate_checkpoint
+def checkpoint_evaluation(settings: dg.ResourceParam[Settings], registry: dg.ResourceParam[ModelRegistry]) -> dg.MaterializeResult:
+    """How the checkpoint reads the locked test split, which nothing before has looked at, and how the champion reads it.
 
+    Intervals are the middle 95 % over resampled patients. The model card is written here and travels with the checkpoint.
+    """
+    from eye_dx_core.registry.mlflow import log_files
+    from eye_dx_core.training.judging import judge_checkpoint
+
+    folder = checkpoint_folder(settings)
     with as_dagster_failures():
-        checkpoint = load_checkpoint(checkpoint_folder(settings))
-        manifest, splits = load_manifest(settings.prepared / "manifest.json"), load_splits(settings.prepared / "splits.json")
-        rows = [row for row in manifest.rows if splits.assignment[row.photo_id] is Split.TEST]
-        squares = load_squares(
-            settings.training_photos, rows, size=checkpoint.card.preprocess.size, cache_folder=settings.prepared / "cache"
+        champion = registry.find_by_alias(CHAMPION)
+        judged = judge_checkpoint(
+            folder,
+            champion=registry.download(champion.version) if champion else None,
+            photo_folder=settings.training_photos,
+            manifest=load_manifest(settings.prepared / "manifest.json"),
+            splits=load_splits(settings.prepared / "splits.json"),
+            cache_folder=settings.prepared / "cache",
         )
-        evaluation = evaluate_checkpoint(checkpoint, squares, [row.label for row in rows])
-    figure = confusion_figure(evaluation)
-    (settings.prepared / "evaluation.json").write_text(json.dumps(evaluation.as_metrics(), indent=2), encoding="utf-8")
-    (settings.prepared / "confusion.png").write_bytes(figure)
+        files = judged.save(settings.prepared)
+        log_files(settings.mlflow_address, json.loads((folder / "mlflow_run.json").read_text(encoding="utf-8"))["run_id"], files)
+    shown = {name: value for name, value in judged.metrics.items() if name.split("_")[0] not in ("specificity", "auroc", "auprc")}
     return dg.MaterializeResult(
         metadata={
-            **evaluation.as_metrics(),
-            "dagster/row_count": len(rows),
-            "confusion": inline_png(figure),
+            **shown,
+            **{name: inline_png(figure) for name, figure in judged.figures.items()},
+            "dagster/row_count": int(judged.metrics["photographs"]),
+            "model_card": dg.MetadataValue.md(judged.card),
             "file": dg.MetadataValue.path(settings.prepared / "evaluation.json"),
         }
     )
@@ -126,9 +130,11 @@ def model_candidate(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], registry: dg.ResourceParam[ModelRegistry]
 ) -> dg.MaterializeResult:
     """The evaluated checkpoint as a new registry version with the alias `candidate`. A person makes it champion."""
+    from eye_dx_core.dataset.phantom_folders import holds_phantoms
+
     folder = checkpoint_folder(settings)
     mlflow_run = json.loads((folder / "mlflow_run.json").read_text(encoding="utf-8"))["run_id"]
-    photos = PHANTOMS if (settings.training_photos / "phantoms.json").exists() else "photographs"
+    photos = PHANTOMS if holds_phantoms(settings.training_photos) else "photographs"
     with as_dagster_failures():
         version = registry.add_candidate(
             folder,

@@ -1,41 +1,91 @@
 import numpy as np
 import pytest
+import sklearn.metrics as sk
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from eye_dx_core.training import metrics
 from eye_dx_core.training.calibration import choose_set_thresholds, choose_uncertain_below, fit_scaling
+from eye_dx_core.training.resampling import interval, resample_patients
 
 TRUTH = np.array([0] * 8 + [1] * 2, dtype=np.int64)
 
 
-def test_a_constant_answer_has_high_accuracy_and_nothing_else():
-    always_zero = np.zeros(10, dtype=np.int64)
-    counted = metrics.confusion(TRUTH, always_zero, 3)
+CODES = ("A", "B", "C")
 
-    assert (always_zero == TRUTH).mean() == 0.8
-    assert metrics.balanced_accuracy(counted) == 0.5
-    assert metrics.matthews(TRUTH, always_zero) == 0
-    assert metrics.macro_f1(TRUTH, always_zero) < 0.5
+
+def test_a_constant_answer_has_high_accuracy_and_nothing_else():
+    found = metrics.measure_once(TRUTH, np.tile([1.0, 0.0, 0.0], (10, 1)), CODES)
+
+    assert (found["accuracy"], found["balanced_accuracy"], found["mcc"]) == (0.8, 0.5, 0)
+    assert found["macro_f1"] < 0.5
 
 
 def test_a_label_without_photographs_counts_nowhere():
-    counted = metrics.confusion(TRUTH, TRUTH, 3)
+    found = metrics.measure_once(TRUTH, np.eye(3)[TRUTH], CODES)
 
-    assert metrics.recalls(counted) == [1.0, 1.0, None]
-    assert metrics.balanced_accuracy(counted) == metrics.macro_f1(TRUTH, TRUTH) == 1.0
+    assert [found[f"recall_{code}"] for code in CODES[:2]] == [1.0, 1.0]
+    assert np.isnan(found["recall_C"])
+    assert np.isnan(found["auroc_C"])
+    assert found["balanced_accuracy"] == found["macro_f1"] == found["macro_auroc"] == 1.0
 
 
-def test_auroc_is_one_for_a_perfect_ranking_and_half_for_a_single_label():
-    certain = np.eye(3)[TRUTH]
-
-    assert metrics.macro_auroc(TRUTH, certain) == 1.0
-    assert metrics.macro_auroc(np.zeros(4, dtype=np.int64), certain[:4]) == 0.5
+def test_a_single_label_is_ranked_like_a_coin():
+    assert metrics.measure_once(TRUTH[:4], np.eye(3)[TRUTH[:4]], CODES)["macro_auroc"] == 0.5
 
 
 def test_calibration_error_is_the_gap_between_confidence_and_being_right():
-    probabilities = np.tile([0.9, 0.1], (10, 1))
+    assert metrics.measure_once(TRUTH, np.tile([0.9, 0.1], (10, 1)), CODES[:2])["ece"] == pytest.approx(0.1)
 
-    assert metrics.calibration_error(TRUTH, probabilities) == pytest.approx(0.1)
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 5), st.integers(1, 3))
+def test_measures_are_those_of_scikit_learn_for_any_weights(seed: int, classes: int, decimals: int):
+    rng = np.random.default_rng(seed)
+    truth = np.concatenate([np.arange(classes), rng.integers(0, classes, 40)])
+    raw = (rng.random((len(truth), classes)) + np.eye(classes)[truth] * 0.5).round(decimals) + 0.01  # rounding makes ties
+    probabilities = raw / raw.sum(axis=1, keepdims=True)
+    weights, said = rng.integers(1, 4, len(truth)).astype(float), probabilities.argmax(axis=1)
+
+    found = {
+        name: values[0] for name, values in metrics.measure(truth, probabilities, weights[None], [str(n) for n in range(classes)]).items()
+    }
+
+    def per_class(score):
+        return [score(truth == n, probabilities[:, n], sample_weight=weights) for n in range(classes)]
+
+    assert found["accuracy"] == pytest.approx(sk.accuracy_score(truth, said, sample_weight=weights))
+    assert found["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(truth, said, sample_weight=weights))
+    assert found["macro_f1"] == pytest.approx(sk.f1_score(truth, said, average="macro", sample_weight=weights, zero_division=0.0))  # pyright: ignore[reportArgumentType]
+    assert found["weighted_f1"] == pytest.approx(sk.f1_score(truth, said, average="weighted", sample_weight=weights, zero_division=0.0))  # pyright: ignore[reportArgumentType]
+    assert found["mcc"] == pytest.approx(sk.matthews_corrcoef(truth, said, sample_weight=weights))
+    assert found["macro_auroc"] == pytest.approx(np.mean(per_class(sk.roc_auc_score)))
+    assert found["macro_auprc"] == pytest.approx(np.mean(per_class(sk.average_precision_score)))
+    kappa = metrics.quadratic_kappa(truth, said, weights[None])[0]
+    assert kappa == pytest.approx(sk.cohen_kappa_score(truth, said, weights="quadratic", sample_weight=weights))
+
+
+def test_a_resample_draws_patients_and_never_separates_them():
+    patients = [f"p{n // 3}" for n in range(30)]
+
+    weights = resample_patients(patients, resamples=50)
+
+    assert (weights.sum(axis=1) == 30).all()
+    assert (weights.reshape(50, 10, 3) == weights.reshape(50, 10, 3)[:, :, :1]).all()
+
+
+def test_intervals_over_patients_are_wider_than_over_photographs():
+    """Ten patients whose ten photographs are all right or all wrong are ten observations, not a hundred."""
+    truth = np.zeros(100, dtype=np.int64)
+    probabilities = np.eye(2)[np.repeat([0, 0, 0, 0, 0, 0, 1, 1, 1, 1], 10)]
+
+    by_patient, by_photo = (
+        interval(metrics.measure(truth, probabilities, resample_patients(patients), CODES[:2])["accuracy"])
+        for patients in ([str(n // 10) for n in range(100)], [str(n) for n in range(100)])
+    )
+
+    assert by_patient[0] < by_photo[0] < 0.6 < by_photo[1] < by_patient[1]
 
 
 def overconfident_evidence(temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
