@@ -65,8 +65,8 @@ def test_dagster_and_the_command_line_train_the_same_model(settings: Settings, t
 
 def test_copies_and_grade_zero_under_dr_stop_training_until_they_are_waived(settings: Settings, tmp_path: Path):
     photos = settings.training_photos
-    first, second = sorted((photos / "C").glob("*.jpg"))[:2]
-    Image.open(first).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(photos / "C" / "P999_20250101_OD.jpg")
+    first, second = next(photos.glob("N/**/P1*_OD.jpg")), next((photos / "C").glob("*.jpg"))
+    Image.open(first).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(first.with_name("P999_20250101_OD.jpg"))
     (photos / "DR").mkdir()
     second.rename(photos / "DR" / second.name)
     (photos / "DR" / "grades.csv").write_text(f"image,level\n{second.stem},0\n", encoding="utf-8")
