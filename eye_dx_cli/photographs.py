@@ -73,7 +73,7 @@ def dataset_check(
         for one in findings:
             if not one.holds:
                 named = list(one.offenders.items())
-                show_table(one.claim, ("photograph", "why"), ((paths.get(key, key), why) for key, why in named[:20]))
+                show_table(one.claim, ("photograph", "why"), ((paths.get(key, key), _with_paths(why, paths)) for key, why in named[:20]))
                 if len(named) > 20:
                     console.print(f"… and {len(named) - 20} more: --json lists all")
     if any(one.stops_training for one in findings):
@@ -117,6 +117,11 @@ def _findings(folder: Path | None, label_set: str | None) -> tuple[tuple["Findin
     findings = check_dataset(manifest, split_by_patient(manifest, seed=0), load_waivers(settings.waivers))
     refused = {f"refused {number}": one.path for number, one in enumerate(manifest.refused)}
     return findings, refused | {row.photo_id: row.path for row in manifest.rows}
+
+
+def _with_paths(why: str, paths: dict[str, str]) -> str:
+    """Photo ids as their paths: whoever sits here has the files before them."""
+    return " ".join(paths.get(word, word) for word in why.split(" "))
 
 
 def _claim_row(finding: "Finding") -> tuple[object, ...]:

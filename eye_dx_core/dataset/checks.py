@@ -49,7 +49,11 @@ def no_near_duplicate_spans_splits(manifest: Manifest, splits: Splits) -> dict[s
 
 def no_copy_poses_as_a_photograph(manifest: Manifest, splits: Splits) -> dict[str, str]:
     """No photograph is a flipped, rotated or re-encoded copy of another: copies make a class look larger than it is."""
-    return {one.photo_id: f"copy of {one.other_id} (similarity {one.similarity:.2f})" for one in manifest.look_alikes if one.is_copy}
+    copies = [one for one in manifest.look_alikes if one.is_copy]
+    pairs = [(one.photo_id, one.other_id, one.similarity) for one in copies] + [
+        (one.other_id, one.photo_id, one.similarity) for one in copies
+    ]
+    return {photo: f"the same photograph as {other} (similarity {similarity:.2f})" for photo, other, similarity in pairs}
 
 
 def no_grade_zero_under_dr(manifest: Manifest, splits: Splits) -> dict[str, str]:
