@@ -31,7 +31,7 @@ def convert(
 ) -> None:
     """Keep a file's trunk alone, as safetensors, with a note of its origin, hashes and licence. Nothing in the file is executed."""
     from eye_dx_core.model.converting import convert_trunk
-    from eye_dx_core.model.pretrained import HeadNormRepeats
+    from eye_dx_core.model.weight_file import HeadNormRepeats
 
     note = convert_trunk(file, to, head_norm_repeats=cast("HeadNormRepeats | None", head_norm_repeats))
     if as_json:

@@ -9,8 +9,9 @@ from safetensors.torch import save_file
 
 from eye_dx_core.errors import BadCheckpoint, BadSettings
 from eye_dx_core.model.layouts import LICENCE_NOTES, Weights, check_weights
-from eye_dx_core.model.pretrained import SOURCE_FIELD, HeadNormRepeats, TrunkSource, expected_shapes, file_sha256, get_trunk, read_trunk
+from eye_dx_core.model.pretrained import expected_shapes, file_sha256, get_trunk, read_trunk
 from eye_dx_core.model.vit import build_model
+from eye_dx_core.model.weight_file import SOURCE_FIELD, HeadNormRepeats, TrunkSource, read_weight_file
 from eye_dx_core.schema.frozen import Frozen
 
 
@@ -34,7 +35,7 @@ def convert_trunk(path: Path, folder: Path, *, head_norm_repeats: HeadNormRepeat
 
     Raises:
         BadCheckpoint: the file cannot be read safely, is converted already, or does not fit one of our trunks exactly.
-        BadSettings: the folder cannot be written.
+        BadSettings: the folder cannot be written, or has another file's trunk under that name.
     """
     weights, source = read_trunk(path, head_norm_repeats=head_norm_repeats)
     if source.converted_from is not None:
@@ -43,6 +44,7 @@ def convert_trunk(path: Path, folder: Path, *, head_norm_repeats: HeadNormRepeat
     with torch.device("meta"):
         check_weights(weights, expected_shapes(build_model(trunk, class_count=1)))
     target = folder / f"{path.stem}.encoder.safetensors"
+    _refuse_another_trunk(target, source)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         sha256 = _write_weights(target, weights, source)
@@ -53,6 +55,15 @@ def convert_trunk(path: Path, folder: Path, *, head_norm_repeats: HeadNormRepeat
     except (OSError, SafetensorError) as error:
         raise BadSettings(f"{target.name} cannot be written ({type(error).__name__}): name a folder with room for it") from None
     return note
+
+
+def _refuse_another_trunk(target: Path, source: TrunkSource) -> None:
+    """Every fine-tuning of RETFound ends in a `checkpoint-best.pth`: the second must not replace the first."""
+    if not target.exists():
+        return
+    there = read_weight_file(target).converted_from
+    if there is None or there.sha256 != source.sha256:
+        raise BadSettings(f"the folder has a {target.name} of another file already: name another folder")
 
 
 def _write_weights(target: Path, weights: Weights, source: TrunkSource) -> str:

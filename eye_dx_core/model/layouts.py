@@ -9,7 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 
@@ -30,9 +30,9 @@ _DROPPED: dict[LayoutKind, tuple[str, ...]] = {
     "fine_tuned": ("head.", "norm."),
     "timm": ("head.", "norm.", "mask_token"),
 }
+# DINOv2's names for a gated MLP, under which a plain one may lie; a real gated one is then refused by its shapes.
 _RENAMED = (("mlp.w12.", "mlp.fc1."), ("mlp.w3.", "mlp.fc2."))
 _FC_NORM = frozenset({"fc_norm.weight", "fc_norm.bias"})
-
 _NO_SHAPE = torch.Size()
 
 _NON_COMMERCIAL = "CC BY-NC 4.0, as RETFound's authors release it: not for commercial use"
@@ -78,7 +78,7 @@ def to_trunk_keys(weights: Weights, kind: LayoutKind) -> Weights:
     sources: dict[str, list[str]] = defaultdict(list)
     for key in weights:
         if not key.startswith(_DROPPED[kind]):
-            sources[_our_name(key, kind)].append(key)
+            sources[_our_name(key)].append(key)
     twice = [key for keys in sources.values() if len(keys) > 1 for key in keys]
     if twice:
         raise BadCheckpoint(f"these weights come twice, under an old and a new name: {fold_keys(twice)}")
@@ -90,14 +90,33 @@ def shapes_of(weights: Weights) -> Shapes:
     return {key: value.shape for key, value in weights.items()}
 
 
-def find_trunk(shapes: Shapes) -> TrunkConfig | None:
-    """The trunk that weights in our names were made for, by patch, width, depth and layer scale; attention heads leave no trace."""
-    patches, inner = shapes.get("patch_embed.proj.weight", _NO_SHAPE), shapes.get("blocks.0.mlp.fc1.weight", _NO_SHAPE)
+class Traces(NamedTuple):
+    """What the shapes of its weights tell of a trunk; attention heads leave no trace."""
+
+    dim: int
+    patch: int
+    depth: int
+    mlp_dim: int
+    has_layer_scale: bool
+
+    def __str__(self) -> str:
+        scale = "with" if self.has_layer_scale else "without"
+        return f"width {self.dim}, patch {self.patch}, {self.depth} blocks {scale} layer scale, MLP width {self.mlp_dim}"
+
+
+def traces_of(shapes: Shapes) -> Traces | None:
+    """Read the traces off weights in our names; None if they are of no vision transformer."""
+    patches, inner = shapes.get("patch_embed.proj.weight", _NO_SHAPE), shapes.get("blocks.0.mlp.fc2.weight", _NO_SHAPE)
     if len(patches) != 4 or len(inner) != 2:
         return None
     depth = len({key.split(".")[1] for key in shapes if key.startswith("blocks.")})
-    seen = (patches[0], patches[-1], depth, inner[0], "blocks.0.ls1.gamma" in shapes)
-    return next((trunk for trunk in TRUNKS.values() if seen == _traces(trunk)), None)
+    return Traces(patches[0], patches[-1], depth, inner[1], "blocks.0.ls1.gamma" in shapes)
+
+
+def find_trunk(shapes: Shapes) -> TrunkConfig | None:
+    """The entry of `TRUNKS` that weights in our names were made for."""
+    seen = traces_of(shapes)
+    return next((trunk for trunk in TRUNKS.values() if seen == _traces_of_trunk(trunk)), None)
 
 
 def check_weights(weights: Weights, expected: Shapes) -> None:
@@ -141,17 +160,15 @@ def fold_keys(keys: Iterable[str]) -> str:
     return ", ".join(sorted(folded)) or "nothing"
 
 
-def _our_name(key: str, kind: LayoutKind) -> str:
-    if kind != "retfound_dinov2":
-        return key
+def _our_name(key: str) -> str:
     key = key.removeprefix("backbone.")
     for theirs, ours in _RENAMED:
         key = key.replace(theirs, ours)
     return key
 
 
-def _traces(trunk: TrunkConfig) -> tuple[int, int, int, int, bool]:
-    return trunk.dim, trunk.patch, trunk.depth, int(trunk.dim * trunk.mlp_ratio), trunk.layer_scale is not None
+def _traces_of_trunk(trunk: TrunkConfig) -> Traces:
+    return Traces(trunk.dim, trunk.patch, trunk.depth, int(trunk.dim * trunk.mlp_ratio), trunk.layer_scale is not None)
 
 
 def _fault(key: str, value: torch.Tensor, expected: torch.Size) -> str | None:

@@ -11,8 +11,9 @@ from safetensors.torch import save_file
 from eye_dx_core.errors import BadCheckpoint
 from eye_dx_core.model.adapter import AdapterConfig
 from eye_dx_core.model.layouts import LayoutKind, Weights
-from eye_dx_core.model.pretrained import SOURCE_FIELD, file_sha256, load_trunk, shipped_trunk, trunk_shape_of
+from eye_dx_core.model.pretrained import file_sha256, load_trunk, shipped_trunk, trunk_shape_of
 from eye_dx_core.model.vit import TRUNKS, FundusVit, TrunkConfig, build_model
+from eye_dx_core.model.weight_file import SOURCE_FIELD
 from tests.foreign_weights import (
     TINY,
     TINY_DINO,
@@ -224,8 +225,16 @@ def test_a_file_tells_which_trunk_it_needs(tmp_path, monkeypatch):
 
 
 def test_a_file_for_no_trunk_of_ours_is_refused_with_its_keys(tmp_path):
-    with pytest.raises(BadCheckpoint, match=r"fits none of our trunks \(small, retfound_mae, retfound_dinov2\); .*blocks\.{0-1}\.attn"):
+    with pytest.raises(
+        BadCheckpoint,
+        match=r"fits none of our trunks \(small, retfound_mae, retfound_dinov2\): it has width 24, .*blocks\.{0-1}\.attn",
+    ):
         trunk_shape_of(a_mae_file(tmp_path))
+
+
+def test_a_file_of_no_vision_transformer_is_refused_as_such(tmp_path):
+    with pytest.raises(BadCheckpoint, match=r"it has no patches and MLPs of a vision transformer; its weights are conv1\.weight"):
+        trunk_shape_of(a_timm_file(tmp_path, {"conv1.weight": torch.zeros(1)}))
 
 
 def test_the_shipped_trunk_fits_and_is_small_and_is_the_file_its_card_describes():
