@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from eye_dx_cli import cases, models, photographs, queues, serving
+from eye_dx_cli import cases, models, photographs, queues, serving, weights
 from eye_dx_core.errors import EyeDxError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ cases.register(app)
 serving.register(app)
 app.add_typer(queues.app, name="queue")
 app.add_typer(models.app, name="registry")
+app.add_typer(weights.app, name="weights")
 
 
 def run() -> None:

@@ -1,51 +1,81 @@
-"""Pretrained weights into the trunk: every key is accounted for, nothing is executed."""
+"""Pretrained weights into the trunk: every key is accounted for."""
 
-import argparse
 import hashlib
-import pickle
-from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from importlib import resources
 from pathlib import Path
-from typing import Literal, cast
-
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from eye_dx_core.errors import BadCheckpoint
-from eye_dx_core.model.vit import FundusVit, resample_positions
-from eye_dx_core.schema.frozen import Frozen
-
-Weights = dict[str, torch.Tensor]
-_MAE_ONLY = ("mask_token", "decoder_")
-# Our pooling has a norm of its own, and a head for other classes is of no use; the class token's final norm goes with it.
-_REPLACED = ("head.", "norm.")
+from eye_dx_core.model.layouts import Shapes, Weights, check_weights, find_trunk, fold_keys, shapes_of, traces_of
+from eye_dx_core.model.vit import TRUNKS, FundusVit, TrunkConfig, resample_positions
+from eye_dx_core.model.weight_file import HeadNormRepeats, TrunkSource, read_weight_file
 
 
-class TrunkSource(Frozen):
-    """Where the trunk's weights came from."""
+def load_trunk(model: FundusVit, path: Path, *, head_norm_repeats: HeadNormRepeats | None = None) -> TrunkSource:
+    """Fill the trunk from a file in any layout of `layouts.LayoutKind`; adapters and head keep their start.
 
-    sha256: str
-    kind: Literal["encoder", "retfound_mae"]
+    Position embeddings of another grid are resampled to the model's. `fc_norm` keeps its start if the file has none.
 
-
-def load_trunk(model: FundusVit, path: Path) -> TrunkSource:
-    """Fill the trunk from a safetensors file or from a RETFound MAE file; adapters and head keep their start.
+    Args:
+        model: built for the trunk that `trunk_shape_of` names.
+        path: safetensors, or a PyTorch file that holds nothing but tensors, plain values and a command line.
+        head_norm_repeats: kept with the source of a fine-tuned checkpoint, see `TrunkSource`; changes no weight.
 
     Raises:
         BadCheckpoint: the file cannot be read safely, or its keys or shapes are not those of the trunk.
     """
-    weights = _read_weights(path)
-    is_mae = any(key.startswith(_MAE_ONLY) for key in weights)
-    weights = {key: value for key, value in weights.items() if not key.startswith((*_MAE_ONLY, *_REPLACED))}
-    _check_keys(model, weights)
+    weights, source = read_trunk(path, head_norm_repeats=head_norm_repeats)
+    check_weights(weights, expected_shapes(model))
     # The class token and a square grid; another grid is another input size.
     if weights["pos_embed"].shape[1] != 1 + model.grid[0] * model.grid[1]:
         weights["pos_embed"] = resample_positions(weights["pos_embed"].float(), model.grid)
-    _check_shapes(model, weights)
     model.trunk.load_state_dict({key: value.float() for key, value in weights.items()}, strict=False)
-    return TrunkSource(sha256=file_sha256(path), kind="retfound_mae" if is_mae else "encoder")
+    return source
+
+
+def trunk_shape_of(path: Path) -> TrunkConfig:
+    """The entry of `TRUNKS` that a file of weights needs.
+
+    Raises:
+        BadCheckpoint: the file cannot be read safely, or no trunk of ours has its shape.
+    """
+    return get_trunk(read_weight_file(path).weights, path.name)
+
+
+def get_trunk(weights: Weights, name: str) -> TrunkConfig:
+    """The entry of `TRUNKS` that weights under our names need.
+
+    Raises:
+        BadCheckpoint: there is none.
+    """
+    shapes = shapes_of(weights)
+    trunk = find_trunk(shapes)
+    if trunk is None:
+        seen = traces_of(shapes) or "no patches and MLPs of a vision transformer"
+        raise BadCheckpoint(f"{name} fits none of our trunks ({', '.join(TRUNKS)}): it has {seen}; its weights are {fold_keys(weights)}")
+    return trunk
+
+
+def read_trunk(path: Path, *, head_norm_repeats: HeadNormRepeats | None = None) -> tuple[Weights, TrunkSource]:
+    """The weights of a file under our names, without what its layout carries beyond the trunk; keys are not checked yet.
+
+    Raises:
+        BadCheckpoint: the file cannot be read safely, or `head_norm_repeats` is given for weights that were not fine-tuned.
+    """
+    content = read_weight_file(path)
+    if head_norm_repeats is not None and content.kind != "fine_tuned":
+        raise BadCheckpoint(
+            f"{path.name} is no fine-tuned checkpoint but {content.kind}: head_norm_repeats says nothing about it, leave it out"
+        )
+    source = TrunkSource(
+        sha256=file_sha256(path), kind=content.kind, head_norm_repeats=head_norm_repeats, converted_from=content.converted_from
+    )
+    return content.weights, source
+
+
+def expected_shapes(model: FundusVit) -> Shapes:
+    """What a file must bring: the trunk without adapters, which are ours and new."""
+    return {key: value.shape for key, value in model.trunk.state_dict().items() if ".adapter_" not in key}
 
 
 def shipped_trunk() -> AbstractContextManager[Path]:
@@ -57,43 +87,3 @@ def file_sha256(path: Path) -> str:
     """Hash of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _read_weights(path: Path) -> Weights:
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        # The official file carries its command line as a Namespace; nothing else may be unpickled.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise BadCheckpoint(f"{path.name} cannot be read as weights ({type(error).__name__})") from None
-    weights = content.get("model") if isinstance(content, dict) else None
-    if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
-        raise BadCheckpoint(f"{path.name} has no weights under the key `model`, where RETFound MAE files keep them")
-    return cast("Weights", weights)
-
-
-def _check_keys(model: FundusVit, weights: Weights) -> None:
-    expected = set(model.trunk.state_dict())
-    missing = {key for key in expected - set(weights) if ".adapter_" not in key and not key.startswith("fc_norm.")}
-    unexpected = set(weights) - expected
-    if missing or unexpected:
-        raise BadCheckpoint(f"weights do not fit the trunk: missing {_some_of(missing)}; unexpected {_some_of(unexpected)}")
-
-
-def _check_shapes(model: FundusVit, weights: Weights) -> None:
-    expected = model.trunk.state_dict()
-    wrong = [
-        f"{key} is {tuple(value.shape)} instead of {tuple(expected[key].shape)}"
-        for key, value in weights.items()
-        if value.shape != expected[key].shape
-    ]
-    if wrong:
-        raise BadCheckpoint(f"weights do not fit the trunk: {_some_of(wrong)}")
-
-
-def _some_of(names: Iterable[str]) -> str:
-    ordered = sorted(names)
-    more = f" and {len(ordered) - 4} more" if len(ordered) > 4 else ""
-    return (", ".join(ordered[:4]) or "nothing") + more

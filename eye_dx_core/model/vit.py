@@ -28,6 +28,8 @@ class TrunkConfig(Frozen):
     depth: int = Field(ge=1)
     heads: int = Field(ge=1)
     mlp_ratio: float = 4.0
+    layer_scale: float | None = Field(default=None, gt=0)
+    """Where the gain of each residual branch starts (`ls1.gamma`, `ls2.gamma` of DINOv2); None for a trunk that has none."""
     mean: tuple[float, float, float] = _IMAGENET_MEAN
     std: tuple[float, float, float] = _IMAGENET_STD
 
@@ -41,6 +43,8 @@ TRUNKS: dict[str, TrunkConfig] = {
     for trunk in (
         TrunkConfig(name="small", image_size=224, patch=16, dim=192, depth=6, heads=6),
         TrunkConfig(name="retfound_mae", image_size=224, patch=16, dim=1024, depth=24, heads=16),
+        # The shape of timm's vit_large_patch14_dinov2 at the 224 pixels that RETFound was trained and is fine-tuned with.
+        TrunkConfig(name="retfound_dinov2", image_size=224, patch=14, dim=1024, depth=24, heads=16, layer_scale=1e-5),
     )
 }
 
@@ -126,6 +130,7 @@ def build_model(trunk: TrunkConfig, *, class_count: int, adapters: AdapterConfig
         depth=trunk.depth,
         num_heads=trunk.heads,
         mlp_ratio=trunk.mlp_ratio,
+        init_values=trunk.layer_scale,
         num_classes=0,
         global_pool="avg",
         norm_layer=partial(nn.LayerNorm, eps=1e-6),

@@ -12,11 +12,13 @@ from eye_dx_cli.serving import check_ports, only_daemon
 from eye_dx_core import wiring
 from eye_dx_core.dataset.phantom_folders import write_phantom_dataset, write_phantom_photo
 from eye_dx_core.errors import BadSettings, EyeDxError
+from eye_dx_core.model.vit import TRUNKS
 from eye_dx_core.queue.announcing import announce_diagnosis
 from eye_dx_core.schema.case import Laterality
 from eye_dx_core.settings import Settings, get_settings
 from tests.builders import NOON, a_case, a_diagnosis, a_nested_body
 from tests.checkpoints import a_checkpoint
+from tests.foreign_weights import TINY, a_fine_tuned_file
 
 runner = CliRunner()
 # MLflow's tables use what SQLAlchemy 2.1 deprecates, and its client leaves connections to the collector.
@@ -44,7 +46,7 @@ def call(*arguments: str | Path) -> str:
 @pytest.mark.parametrize(
     "command",
     ["", "phantoms", "dataset report", "train", "diagnose", "queue send", "queue depth", "queue dead", "review", "report",
-     "records export", "registry list", "registry promote", "registry rollback", "health", "up"],
+     "records export", "registry list", "registry promote", "registry rollback", "weights convert", "health", "up"],
 )  # fmt: skip
 def test_every_command_explains_itself(command: str):
     assert "Usage:" in call(*command.split(), "--help")
@@ -112,6 +114,19 @@ def test_a_case_is_reviewed_reported_and_exported(state: Path):
     assert screening["doctor_review"] == {"final_conclusion": "高度近视", "doctor_name": "唐医生", "recommendation": "3个月后复查"}
     assert exported["ai_diagnosis_results"]["P2025001_0"]["conclusion"] == "年龄相关性黄斑变性"
     assert datetime.strptime(exported["save_time"], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+
+
+def test_weights_are_converted_with_their_licence(state: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(TRUNKS, TINY.name, TINY)
+
+    said = call("weights", "convert", a_fine_tuned_file(state), "--to", state / "trunks", "--head-norm-repeats", "1")
+
+    assert "trunk tiny from fine_tuned" in said
+    assert "CC BY-NC 4.0" in said
+    note = json.loads(call("weights", "convert", a_fine_tuned_file(state), "--to", state / "trunks", "--json"))
+    assert (state / "trunks" / note["weights_file"]).is_file()
+    assert runner.invoke(app, ["weights", "convert", str(state / "none.pth"), "--to", str(state)]).exit_code == 2
+    assert runner.invoke(app, ["weights", "convert", str(a_fine_tuned_file(state)), "--head-norm-repeats", "3"]).exit_code == 2
 
 
 def test_an_unknown_case_is_one_line(state: Path):

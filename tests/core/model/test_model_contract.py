@@ -11,9 +11,13 @@ from eye_dx_core.model.vit import TRUNKS, FundusVit, TrunkConfig, build_model
 TINY = TrunkConfig(name="tiny", image_size=32, patch=8, dim=24, depth=2, heads=2)
 
 
-def a_model(*, adapters: bool = True, seed: int = 0, image_size: int | None = None) -> FundusVit:
+# DINOv2's blocks: every residual branch has a gain.
+SCALED = TINY.model_copy(update={"name": "scaled", "layer_scale": 1e-5})
+
+
+def a_model(*, adapters: bool = True, seed: int = 0, image_size: int | None = None, trunk: TrunkConfig = TINY) -> FundusVit:
     torch.manual_seed(seed)
-    return build_model(TINY, class_count=3, adapters=AdapterConfig(bottleneck=4) if adapters else None, image_size=image_size).eval()
+    return build_model(trunk, class_count=3, adapters=AdapterConfig(bottleneck=4) if adapters else None, image_size=image_size).eval()
 
 
 def some_photos(count: int = 6) -> torch.Tensor:
@@ -32,8 +36,9 @@ def train_steps(model: FundusVit, steps: int) -> torch.Tensor:
     return (model(some_photos()).argmax(dim=1) == labels).float().mean()
 
 
-def test_a_fresh_adapter_changes_nothing_bit_for_bit():
-    plain, adapted = a_model(adapters=False), a_model(seed=5)
+@pytest.mark.parametrize("trunk", [TINY, SCALED])
+def test_a_fresh_adapter_changes_nothing_bit_for_bit(trunk: TrunkConfig):
+    plain, adapted = a_model(adapters=False, trunk=trunk), a_model(seed=5, trunk=trunk)
     adapted.load_state_dict(plain.state_dict(), strict=False)
 
     assert torch.equal(adapted(some_photos()), plain(some_photos()))
@@ -50,8 +55,9 @@ def test_an_adapter_refilled_by_an_initialiser_goes_back_to_changing_nothing():
 
 
 @pytest.mark.parametrize("method", ["probe", "adapters", "full"])
-def test_after_two_steps_all_that_learns_has_moved_and_nothing_else(method: Method):
-    model = a_model(adapters=method == "adapters")
+@pytest.mark.parametrize("trunk", [TINY, SCALED])
+def test_after_two_steps_all_that_learns_has_moved_and_nothing_else(method: Method, trunk: TrunkConfig):
+    model = a_model(adapters=method == "adapters", trunk=trunk)
     learning = set(select_trainable(model, method))
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
 
@@ -121,3 +127,12 @@ def test_retfound_is_a_vit_large():
 
     assert model.trunk.blocks[0].attn.qkv.weight.shape == (3072, 1024)
     assert model.grid == (14, 14)
+
+
+def test_retfound_dinov2_is_a_vit_large_of_smaller_patches_with_layer_scale():
+    with torch.device("meta"):
+        model = build_model(TRUNKS["retfound_dinov2"].model_copy(update={"depth": 1}), class_count=8)
+
+    assert model.trunk.blocks[0].ls1.gamma.shape == (1024,)
+    assert model.trunk.patch_embed.proj.weight.shape == (1024, 3, 14, 14)
+    assert model.grid == (16, 16)
