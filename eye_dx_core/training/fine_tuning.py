@@ -20,8 +20,9 @@ from eye_dx_core.errors import BadDataset
 from eye_dx_core.model.adapter import AdapterConfig
 from eye_dx_core.model.checkpoint import CheckpointCard, calibrated, mask_unlearnt, save_checkpoint
 from eye_dx_core.model.preprocess import Preprocess
-from eye_dx_core.model.pretrained import TrunkSource, load_trunk, shipped_trunk
+from eye_dx_core.model.pretrained import load_trunk, shipped_trunk, trunk_shape_of
 from eye_dx_core.model.vit import TRUNKS, FundusVit, TrunkConfig, build_model
+from eye_dx_core.model.weight_file import TrunkSource
 from eye_dx_core.schema.frozen import Frozen
 from eye_dx_core.training import metrics
 from eye_dx_core.training.calibration import SET_COVERAGE, Scaling, choose_set_thresholds, choose_uncertain_below, fit_scaling
@@ -55,7 +56,7 @@ def train_checkpoint(
         manifest: the photographs.
         splits: who learns from what.
         config: the knobs.
-        trunk: RETFound weights (ViT-L/16); None takes the small trunk that ships with Eye Dx.
+        trunk: pretrained weights in any layout of `model.layouts`; None takes the small trunk that ships with Eye Dx.
         cache_folder: where decoded photographs are kept, tokens of frozen blocks, and the state of an unfinished training.
         waivers: what somebody accepts of the photographs; stored in the card.
 
@@ -65,7 +66,7 @@ def train_checkpoint(
         BadCheckpoint: the trunk's weights do not fit.
         BadSettings: the image size does not fit the patches.
     """
-    shape = TRUNKS["small" if trunk is None else "retfound_mae"]
+    shape = TRUNKS["small"] if trunk is None else trunk_shape_of(trunk)
     preprocess = shape.preprocess(config.image_size)
     train, validation, calibration = (
         _load_split(split, photo_folder, manifest, splits, size=preprocess.size, cache_folder=cache_folder)
@@ -101,6 +102,7 @@ def train_checkpoint(
             **config.model_dump(mode="json"),
             "loss": objective.loss,
             "sampling": objective.sampling,
+            "trunk_source": source.model_dump(mode="json"),
             "waivers": [one.model_dump(mode="json") for one in waivers],
         },
         training_counts=objective.counts,

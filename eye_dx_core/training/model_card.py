@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from eye_dx_core.dataset.manifest import Manifest
 from eye_dx_core.dataset.splitting import Split, Splits
 from eye_dx_core.model.checkpoint import CheckpointCard
+from eye_dx_core.model.layouts import LICENCE_NOTES
+from eye_dx_core.model.weight_file import TrunkSource
 from eye_dx_core.training.comparison import Comparison
 from eye_dx_core.training.evaluation import Evaluation
 
-_LICENCES = {"small": "Apache-2.0 (shipped with Eye Dx; pre-trained on drawings)"}
-_FOREIGN_LICENCE = "that of the pretrained weights (RETFound: CC BY-NC 4.0, research only)"
+_SHIPPED_LICENCE = "Apache-2.0 (shipped with Eye Dx; pre-trained on drawings)"
 
 
 def model_card(
@@ -74,7 +75,7 @@ def _method(card: CheckpointCard) -> str:
     training = card.training
     lines = [
         f"- method {card.method}, loss {training['loss']}, sampling {training['sampling']}, seed {training['seed']}",
-        f"- trunk {card.trunk.name}, weights `{card.trunk_sha256[:16]}`, licence: {_LICENCES.get(card.trunk.name, _FOREIGN_LICENCE)}",
+        f"- trunk {card.trunk.name}, weights `{card.trunk_sha256[:16]}`, licence: {_licence(card)}",
         f"- temperature {card.temperature:.2f}; under {card.uncertain_below:.2f} `uncertain`; sets cover {card.set_coverage:.0%}",
         f"- calibration error {card.metrics['calibration_error_before']:.3f} before scaling, {card.metrics['calibration_error']:.3f} after",
     ]
@@ -82,6 +83,12 @@ def _method(card: CheckpointCard) -> str:
     known = [one for one in waivers if isinstance(one, dict)] if isinstance(waivers, list) else []
     lines += [f"- waived: {one['claim']}, because: {one['reason']} ({one['by']})" for one in known]
     return "\n".join(lines)
+
+
+def _licence(card: CheckpointCard) -> str:
+    if card.trunk.name == "small":
+        return _SHIPPED_LICENCE
+    return LICENCE_NOTES[TrunkSource.model_validate(card.training["trunk_source"]).kind]
 
 
 def _label_row(evaluation: Evaluation, code: str) -> tuple[object, ...]:
