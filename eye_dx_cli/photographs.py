@@ -131,7 +131,9 @@ def _claim_row(finding: "Finding") -> tuple[object, ...]:
 
 def train(
     folder: Annotated[Path | None, typer.Argument(help="Class folders; default is the configured dataset.")] = None,
-    model: Annotated[str, typer.Option(help="RETFound_mae (needs --pretrained) or small (the shipped trunk).")] = "RETFound_mae",
+    model: Annotated[
+        str, typer.Option(help="RETFound_mae or RETFound_dinov2 (need --pretrained), or small (the shipped trunk).")
+    ] = "RETFound_mae",
     pretrained: Annotated[Path | None, typer.Option(help="Pretrained weights; default EYE_DX_PRETRAINED.")] = None,
     nb_classes: Annotated[int, typer.Option(help="8, 12, 13 or 2 (normal/disease).")] = 8,
     method: Annotated[str, typer.Option(help="adapters, adapters-last-k, probe or full.")] = "adapters",
@@ -238,12 +240,10 @@ def _label_set(name: str) -> LabelSet:
 def _trunk(model: str, weights: Path | None) -> Path | None:
     if model == "small":
         return None
-    if model != "RETFound_mae":
-        raise BadSettings("--model must be RETFound_mae or small")
+    if model not in ("RETFound_mae", "RETFound_dinov2"):
+        raise BadSettings("--model must be RETFound_mae, RETFound_dinov2 or small")
     if weights is None:
-        raise BadSettings(
-            "RETFound_mae needs its weights (gated upstream): pass --pretrained or set EYE_DX_PRETRAINED, or use --model small"
-        )
+        raise BadSettings(f"{model} needs its weights (gated upstream): pass --pretrained or set EYE_DX_PRETRAINED, or use --model small")
     return weights
 
 

@@ -93,7 +93,7 @@ def _as_main_finetune_saves(weights: Weights) -> dict[str, object]:
     optimizer = torch.optim.AdamW([parameter])
     parameter.sum().backward()
     optimizer.step()
-    args = argparse.Namespace(lr=1e-3, model="RETFound_mae", output_dir="/home/somebody/output")
+    args = argparse.Namespace(lr=1e-3, model="RETFound_mae", output_dir="somewhere/output")
     return {"model": weights, "optimizer": optimizer.state_dict(), "epoch": 799, "scaler": {"scale": 65536.0}, "args": args}
 
 
