@@ -58,7 +58,7 @@ def train_checkpoint(
         config: the knobs.
         trunk: pretrained weights in any layout of `model.layouts`; None takes the small trunk that ships with Eye Dx.
         cache_folder: where decoded photographs are kept, tokens of frozen blocks, and the state of an unfinished training.
-        waivers: what somebody accepts of the photographs; stored in the card.
+        waivers: what somebody accepts of the photographs; those that were needed are stored in the card.
 
     Raises:
         BadDataset: a blocking claim on the photographs does not hold, fewer than two labels have photographs to learn from,
@@ -66,13 +66,14 @@ def train_checkpoint(
         BadCheckpoint: the trunk's weights do not fit.
         BadSettings: the image size does not fit the patches.
     """
+    findings = check_dataset(manifest, splits, waivers)
+    require_sound(findings)
     shape = TRUNKS["small"] if trunk is None else trunk_shape_of(trunk)
     preprocess = shape.preprocess(config.image_size)
     train, validation, calibration = (
         _load_split(split, photo_folder, manifest, splits, size=preprocess.size, cache_folder=cache_folder)
         for split in (Split.TRAIN, Split.VALIDATION, Split.CALIBRATION)
     )
-    require_sound(check_dataset(manifest, splits, waivers))
     objective = _objective(train, manifest, config)
     model, source = _build_pretrained(shape, trunk, _adapters(config), class_count=len(objective.counts), config=config)
     state = TrainingState(cache_folder / "training", _fingerprint(config, manifest, splits, source, preprocess))
@@ -103,7 +104,7 @@ def train_checkpoint(
             "loss": objective.loss,
             "sampling": objective.sampling,
             "trunk_source": source.model_dump(mode="json"),
-            "waivers": [one.model_dump(mode="json") for one in waivers],
+            "waivers": [one.waiver.model_dump(mode="json") for one in findings if one.waiver],
         },
         training_counts=objective.counts,
         temperature=judged.scaling.temperature,
