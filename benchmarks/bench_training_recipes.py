@@ -21,15 +21,14 @@ from eye_dx_core.dataset.manifest import Manifest
 from eye_dx_core.dataset.phantom_folders import write_phantom_dataset
 from eye_dx_core.dataset.scanning import scan_photos
 from eye_dx_core.dataset.splitting import Split, Splits, split_by_patient
-from eye_dx_core.model.checkpoint import load_checkpoint
 from eye_dx_core.model.pretrained import load_trunk, shipped_trunk
 from eye_dx_core.model.vit import TRUNKS, FundusVit, build_model
 from eye_dx_core.schema.condition import LABEL_SETS
 from eye_dx_core.training import metrics
 from eye_dx_core.training.config import parse_config
-from eye_dx_core.training.evaluation import evaluate_checkpoint
 from eye_dx_core.training.feeds import LabelledPhotos, PhotoFeed, TokenFeed, TokenStore, predict_logits, read_all
 from eye_dx_core.training.fine_tuning import train_checkpoint
+from eye_dx_core.training.judging import judge_checkpoint
 
 SMALL = {"N": 24, "D2": 12, "A": 6, "G": 6}
 IMBALANCED = {"N": 500, "D2": 150, "A": 90, "G": 60, "C": 40, "RVO": 26, "CSC": 16, "RP": 10}
@@ -110,8 +109,8 @@ def ours(photos: Path, manifest: Manifest, folder: Path, *, method: str, loss: s
     ):
         pass
     seconds = time.perf_counter() - started
-    squares, labels = locked_test(photos, manifest, splits, folder)
-    return evaluate_checkpoint(load_checkpoint(target), squares, labels).as_metrics() | {"seconds": seconds}
+    judged = judge_checkpoint(target, champion=None, photo_folder=photos, manifest=manifest, splits=splits, cache_folder=folder / "cache")
+    return judged.metrics | {"seconds": seconds}
 
 
 def source(photos: Path, manifest: Manifest, folder: Path, *, epochs: int, seed: int) -> Row:

@@ -106,7 +106,7 @@ def dataset_waive(
 
 
 def _findings(folder: Path | None, label_set: str | None) -> tuple[tuple["Finding", ...], dict[str, str]]:
-    """What the checks find, and where each photograph lies; the splits are those that training would use."""
+    """What the checks find, and where each photograph lies, under the splits that `eye-dx train` makes."""
     from eye_dx_core.dataset.checks import check_dataset
     from eye_dx_core.dataset.scanning import scan_photos
     from eye_dx_core.dataset.splitting import split_by_patient

@@ -84,9 +84,12 @@ def decode_with_format(source: Path | bytes) -> tuple[PhotoFormat, Rgb]:
 
 def find_camera(content: bytes) -> str | None:
     """Make and model as the camera wrote them into the file, or None."""
-    with warnings.catch_warnings(), Image.open(io.BytesIO(content)) as picture:
-        warnings.simplefilter("ignore")
-        tags = picture.getexif()
+    try:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(content)) as picture:
+            warnings.simplefilter("ignore")
+            tags = picture.getexif()
+    except Exception:  # noqa: BLE001 - damaged tags raise whatever Pillow's parser meets, and the pixels are read without them
+        return None
     words = [str(tags[tag]).strip(" \0") for tag in (ExifTags.Base.Make, ExifTags.Base.Model) if tag in tags]
     return " ".join(words) or None
 

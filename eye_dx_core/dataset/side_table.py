@@ -1,6 +1,7 @@
 """What a table beside the photographs says of them: patient, eye, grade, source."""
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from eye_dx_core.errors import BadDataset
@@ -23,14 +24,19 @@ class SideRow(Frozen):
 
 
 class SideTables:
-    """All tables of a dataset folder: every CSV file with a column that names photographs."""
+    """All tables of a dataset folder: every CSV file with a column that names photographs.
 
-    def __init__(self, rows: dict[str, SideRow]) -> None:
+    A table speaks of the photographs in its own folder and below: `001.jpg` is another photograph elsewhere.
+    """
+
+    def __init__(self, rows: dict[tuple[PurePosixPath, str], SideRow]) -> None:
         self._rows = rows
 
     def find(self, relative: PurePosixPath) -> SideRow:
-        """What is known of a photograph, by its path in the dataset, its name, or its name without suffix."""
-        keys = (relative.as_posix(), relative.name, relative.stem)
+        """What the nearest table says of a photograph, by its path from there, its name, or its name without suffix."""
+        keys = (
+            (place, key) for place in relative.parents for key in (relative.relative_to(place).as_posix(), relative.name, relative.stem)
+        )
         return next((self._rows[key] for key in keys if key in self._rows), SideRow())
 
 
@@ -38,21 +44,28 @@ def load_side_tables(folder: Path) -> SideTables:
     """Read the tables in the dataset folder and its class folders.
 
     Raises:
-        BadDataset: a table gives a grade that is not 0 to 4, or says two things of one photograph.
+        BadDataset: a table is no UTF-8 CSV, gives a grade that is not 0 to 4, or says two things of one photograph.
     """
-    rows: dict[str, SideRow] = {}
+    rows: dict[tuple[PurePosixPath, str], SideRow] = {}
     for table in sorted(folder.rglob("*.csv")):
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            columns = {name.strip().lower(): name for name in reader.fieldnames or ()}
-            by = _first(columns, _FILE)
-            if by is None:
-                continue
-            for line, cells in enumerate(reader, start=2):
-                key, row = (cells[by] or "").strip().replace("\\", "/"), _row(cells, columns, f"{table.name}, line {line}")
-                if rows.setdefault(key, row) != row:
+        place = PurePosixPath(table.parent.relative_to(folder).as_posix())
+        try:
+            for line, (name, row) in enumerate(_read_table(table), start=2):
+                if rows.setdefault((place, name), row) != row:
                     raise BadDataset(f"{table.name}, line {line}: another line says something else of the same photograph")
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise BadDataset(f"{table.name} is no CSV table in UTF-8 ({type(error).__name__}): save it as one, or move it away") from None
     return SideTables(rows)
+
+
+def _read_table(table: Path) -> Iterator[tuple[str, SideRow]]:
+    """Name of each photograph and what the table says of it; nothing from a table that names none."""
+    with table.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        columns = {name.strip().lower(): name for name in reader.fieldnames or ()}
+        by = _first(columns, _FILE)
+        for line, cells in enumerate(reader if by is not None else (), start=2):
+            yield (cells[by or ""] or "").strip().replace("\\", "/"), _row(cells, columns, f"{table.name}, line {line}")
 
 
 def _row(cells: dict[str, str], columns: dict[str, str], where: str) -> SideRow:

@@ -140,10 +140,6 @@ class TrainingRun:
         for name, value in metrics.items():
             self._client.log_metric(self.run_id, name, value, step=epoch)
 
-    def log_file(self, path: Path) -> None:
-        """Keep a file with the run."""
-        self._client.log_artifact(self.run_id, str(path))
-
 
 @contextmanager
 def start_training_run(

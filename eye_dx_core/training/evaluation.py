@@ -82,16 +82,6 @@ class Evaluation(Frozen):
         return single | by_label | bounds | {"photographs": float(sum(self.counts.values()))}
 
 
-def evaluate_checkpoint(checkpoint: Checkpoint, squares: NDArray[np.uint8], labels: Sequence[str]) -> Evaluation:
-    """Read squares (photo, size, size, rgb) and compare with their labels, each photograph as a patient of its own.
-
-    Raises:
-        BadDataset: there is no photograph, or a label is not in the checkpoint's label set.
-    """
-    nobody = [str(number) for number in range(len(labels))]
-    return evaluate(answer(checkpoint, squares, labels, patients=nobody, sources=["unknown"] * len(labels)))
-
-
 def answer(
     checkpoint: Checkpoint, squares: NDArray[np.uint8], labels: Sequence[str], *, patients: Sequence[str], sources: Sequence[str]
 ) -> Answers:

@@ -12,7 +12,7 @@ from eye_dx_core.dataset.manifest import COPY, LOOK_ALIKE, Manifest
 from eye_dx_core.dataset.near_duplicates import find_look_alikes, sample_rings, similarity
 from eye_dx_core.dataset.phantom import render_phantom
 from eye_dx_core.dataset.phantom_folders import write_phantom_photo
-from eye_dx_core.dataset.photo import find_field_of_view, has_burned_in_text
+from eye_dx_core.dataset.photo import find_camera, find_field_of_view, has_burned_in_text
 from eye_dx_core.dataset.scanning import scan_photos
 from eye_dx_core.dataset.splitting import Split, split_by_patient
 from eye_dx_core.dataset.waivers import Waiver, load_waivers, save_waivers
@@ -125,6 +125,32 @@ def test_folder_and_table_that_contradict_each_other_refuse_the_photograph(tmp_p
     ]
     (row,) = manifest.rows
     assert (row.label, row.dr_grade, row.eye, row.is_patient_known) == ("D4", 4, Laterality.LEFT, True)
+
+
+def test_a_table_speaks_of_the_photographs_beside_it_only(tmp_path: Path):
+    for number, site in enumerate(("one", "two")):
+        a_photo(tmp_path / "D" / site / "001.png", "D3", seed=number)
+        (tmp_path / "D" / site / "grades.csv").write_text(f"image,level,patient\n001,{number + 2},Q{number}\n", encoding="utf-8")
+    a_photo(tmp_path / "D" / "three" / "001.png", "D3", seed=7)
+
+    rows = {row.source: row for row in scan_photos(tmp_path, label_set=LABEL_SETS["eight"]).rows}
+
+    assert {source: row.dr_grade for source, row in rows.items()} == {"one": 2, "two": 3, "three": None}
+    assert [rows[source].is_patient_known for source in ("one", "two", "three")] == [True, True, False]
+
+
+def test_a_table_that_is_no_text_is_refused_by_its_name(tmp_path: Path):
+    a_photo(tmp_path / "N" / "a_OD.png", "N", seed=1)
+    (tmp_path / "grades.csv").write_bytes("file,grade\n眼底,0\n".encode("gb18030"))
+
+    with pytest.raises(BadDataset, match=r"grades\.csv is no CSV table in UTF-8"):
+        scan_photos(tmp_path, label_set=EIGHT)
+
+
+def test_damaged_camera_tags_are_no_camera():
+    """Tags that point far outside the file: some of Pillow's parsers raise, and a hint is not worth a photograph."""
+    header = b"II*\x00\x08\x00\x00\x00"
+    assert find_camera(header + b"\xff\xff" + b"\x0f\x01\x02\x00\xff\xff\xff\x7f\xff\xff\xff\x7f" * 3) is None
 
 
 def test_a_table_with_an_impossible_grade_is_refused_by_its_line(tmp_path: Path):

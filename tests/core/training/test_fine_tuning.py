@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from eye_dx_core.dataset.manifest import Manifest
 from eye_dx_core.dataset.phantom_folders import write_phantom_dataset
@@ -12,7 +13,7 @@ from eye_dx_core.model.checkpoint import Checkpoint, load_checkpoint
 from eye_dx_core.model.vit import FundusVit, TrunkConfig, build_model
 from eye_dx_core.schema.condition import LABEL_SETS
 from eye_dx_core.training.config import TrainingConfig
-from eye_dx_core.training.evaluation import evaluate_checkpoint
+from eye_dx_core.training.evaluation import Evaluation, answer, evaluate
 from eye_dx_core.training.feeds import LabelledPhotos, PhotoFeed
 from eye_dx_core.training.fine_tuning import train_checkpoint
 from eye_dx_core.training.loop import EpochResult, fine_tune
@@ -87,6 +88,11 @@ def test_a_training_that_diverges_says_so():
         tune(a_model(), TrainingConfig(epochs=3, batch_size=8, learning_rate=1e30, method="full", warmup_epochs=0))
 
 
+def evaluated(checkpoint: Checkpoint, squares: NDArray[np.uint8], labels: list[str]) -> Evaluation:
+    nobody = [str(place) for place in range(len(labels))]
+    return evaluate(answer(checkpoint, squares, labels, patients=nobody, sources=["one"] * len(labels)))
+
+
 @pytest.fixture(scope="module")
 def phantoms(tmp_path_factory):
     folder = tmp_path_factory.mktemp("phantoms") / "photos"
@@ -138,7 +144,7 @@ def test_a_fine_tuned_checkpoint_beats_chance_on_photographs_it_has_not_seen(pha
     rows = [row for row in manifest.rows if splits.assignment[row.photo_id] is Split.TEST]
     squares = load_squares(phantoms, rows, size=checkpoint.card.preprocess.size, cache_folder=tmp_path)
 
-    evaluation = evaluate_checkpoint(checkpoint, squares, [row.label for row in rows])
+    evaluation = evaluated(checkpoint, squares, [row.label for row in rows])
 
     assert evaluation.balanced_accuracy > evaluation.chance == 0.5
     assert sum(map(sum, evaluation.confusion)) == len(rows) == evaluation.as_metrics()["photographs"]
@@ -150,7 +156,7 @@ def test_a_fine_tuned_checkpoint_beats_chance_on_photographs_it_has_not_seen(pha
 def test_a_label_without_test_photographs_has_no_recall(checkpoint):
     squares = np.zeros((2, checkpoint.card.preprocess.size, checkpoint.card.preprocess.size, 3), np.uint8)
 
-    evaluation = evaluate_checkpoint(checkpoint, squares, ["N", "N"])
+    evaluation = evaluated(checkpoint, squares, ["N", "N"])
 
     assert evaluation.recall["DISEASE"] is None
     assert "recall_DISEASE" not in evaluation.as_metrics()
@@ -159,7 +165,7 @@ def test_a_label_without_test_photographs_has_no_recall(checkpoint):
 
 def test_labels_of_another_label_set_are_refused(checkpoint):
     with pytest.raises(BadDataset, match="does not know: G"):
-        evaluate_checkpoint(checkpoint, np.zeros((1, 224, 224, 3), np.uint8), ["G"])
+        evaluated(checkpoint, np.zeros((1, 224, 224, 3), np.uint8), ["G"])
 
 
 def test_a_label_without_a_photograph_is_never_an_answer(phantoms, tmp_path):
