@@ -31,8 +31,10 @@ from eye_dx_core.training.fine_tuning import train_checkpoint
 from eye_dx_core.training.judging import judge_checkpoint
 
 SMALL = {"N": 24, "D2": 12, "A": 6, "G": 6}
-IMBALANCED = {"N": 500, "D2": 150, "A": 90, "G": 60, "C": 40, "RVO": 26, "CSC": 16, "RP": 10}
+IMBALANCED = {"N": 800, "D2": 240, "A": 140, "G": 96, "C": 64, "RVO": 42, "CSC": 26, "RP": 16}
 """Patients per folder: 50 to 1."""
+MILDEST = 0.05
+"""Most disease that a screening meets has just begun; drawn in full, the kinds are told apart by any head."""
 METHODS, LOSSES = ("probe", "adapters-last-k", "adapters"), ("cross_entropy", "balanced_softmax")
 OTHER_LOSSES = ("weighted_cross_entropy", "class_balanced", "focal")
 Row = dict[str, float]
@@ -49,7 +51,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         photos = arguments.photos or write_phantom_dataset(
-            folder / "photos", size=256, counts=IMBALANCED if arguments.imbalanced else SMALL
+            folder / "photos", size=256, counts=IMBALANCED if arguments.imbalanced else SMALL, mildest=MILDEST
         )
         manifest = scan_photos(photos, label_set=LABEL_SETS["eight"])
         describe(manifest)

@@ -74,12 +74,17 @@ class _Scene:
     cup_ratio: float
     tint: Array
     vessel_width: float
+    severity: float
     layers: dict[str, Image.Image] = field(default_factory=dict)
 
     @property
     def nasal(self) -> float:
         """Sign of the nasal direction in the picture."""
         return 1.0 if self.eye is Laterality.RIGHT else -1.0
+
+    def many(self, low: int, high: int) -> int:
+        """A number of signs: drawn as for the full picture of the disease, and fewer of them when it has just begun."""
+        return math.ceil(self.severity * int(self.rng.integers(low, high)))
 
     def pen(self, layer: str) -> ImageDraw.ImageDraw:
         """A pen on a layer, which is made on first use."""
@@ -119,7 +124,14 @@ _FIELD = 0.94
 
 
 def render_phantom(
-    code: str, *, eye: Laterality, seed: int, size: int = 512, defect: Defect | None = None, person_seed: int | None = None
+    code: str,
+    *,
+    eye: Laterality,
+    seed: int,
+    size: int = 512,
+    defect: Defect | None = None,
+    person_seed: int | None = None,
+    severity: float = 1.0,
 ) -> Phantom:
     """Draw one photograph.
 
@@ -130,6 +142,7 @@ def render_phantom(
         size: width and height in pixels.
         defect: what is wrong with the photograph.
         person_seed: drives anatomy and camera, so that the two eyes of a person look alike; default is the seed.
+        severity: how far the disease has come within its code: 1 is its full picture, towards 0 fewer and fainter signs.
 
     Raises:
         ValueError: the code is not known.
@@ -138,7 +151,8 @@ def render_phantom(
     code = str(rng.choice(_ONE_OF[code])) if code in _ONE_OF else code
     if code not in PHANTOM_CODES:
         raise ValueError(f"unknown phantom code {code}: take one of {', '.join(PHANTOM_CODES)}")
-    scene = _build_scene(code, eye, size, rng, np.random.default_rng([seed if person_seed is None else person_seed, 2]))
+    person = np.random.default_rng([seed if person_seed is None else person_seed, 2])
+    scene = _build_scene(code, eye, size, rng, person, severity)
     _draw_vessels(scene, code)
     _draw_signs(scene, code)
     alphas = _alphas(scene)
@@ -149,7 +163,7 @@ def render_phantom(
     return _with_truth(picture, code, scene, alphas, defect)
 
 
-def _build_scene(code: str, eye: Laterality, size: int, rng: Rng, person: Rng) -> _Scene:
+def _build_scene(code: str, eye: Laterality, size: int, rng: Rng, person: Rng, severity: float) -> _Scene:
     nasal = 1.0 if eye is Laterality.RIGHT else -1.0
     healthy_cup, tint = person.uniform(0.2, 0.5), np.array([person.uniform(175, 215), person.uniform(80, 112), person.uniform(34, 62)])
     fovea = (float(-nasal * person.uniform(0.02, 0.16)), float(person.uniform(-0.05, 0.07)))
@@ -161,9 +175,10 @@ def _build_scene(code: str, eye: Laterality, size: int, rng: Rng, person: Rng) -
         fovea=fovea,
         disc=(fovea[0] + float(nasal * distance), fovea[1] - float(person.uniform(0.0, 0.08))),
         disc_radius=float(person.uniform(0.13, 0.165)),
-        cup_ratio=float(rng.uniform(0.72, 0.88) if code == "G" else healthy_cup),
+        cup_ratio=float(healthy_cup + severity * (rng.uniform(0.72, 0.88) - healthy_cup)) if code == "G" else float(healthy_cup),
         tint=tint.astype(np.float32),
-        vessel_width=float(person.uniform(0.85, 1.15)) * (0.5 if code == "RP" else 1.0),
+        vessel_width=float(person.uniform(0.85, 1.15)) * (1 - 0.5 * severity if code == "RP" else 1.0),
+        severity=severity,
     )
 
 
@@ -217,7 +232,7 @@ def _draw_signs(scene: _Scene, code: str) -> None:
 
 
 def _paint_amd(scene: _Scene) -> None:
-    for _ in range(int(scene.rng.integers(25, 70))):
+    for _ in range(scene.many(25, 70)):
         scene.blob(
             "drusen", scene.somewhere(scene.fovea, 0.16), float(scene.rng.uniform(0.012, 0.036)), value=int(scene.rng.integers(150, 255))
         )
@@ -257,7 +272,7 @@ def _paint_dr(grade: int, scene: _Scene) -> None:
     """ICDR: microaneurysms only; then haemorrhages and exudates; then many in all quadrants; then new vessels."""
     rng = scene.rng
     dots, blots, exudates = _DR_COUNTS[grade]
-    _paint_red_lesions(scene, int(rng.integers(*dots)), int(rng.integers(*blots)), int(rng.integers(*exudates)))
+    _paint_red_lesions(scene, scene.many(*dots), scene.many(*blots), scene.many(*exudates))
     if grade == 4:
         for center in (scene.disc, *(scene.somewhere(scene.disc, 0.3) for _ in range(int(rng.integers(2, 4))))):
             for _ in range(int(rng.integers(10, 18))):
@@ -268,7 +283,7 @@ def _paint_dr(grade: int, scene: _Scene) -> None:
 
 
 def _paint_rp(scene: _Scene) -> None:
-    for _ in range(int(scene.rng.integers(45, 90))):
+    for _ in range(scene.many(45, 90)):
         angle, distance = scene.rng.uniform(0, 6.283), scene.rng.uniform(0.52, 0.92)
         center = (float(distance * math.cos(angle)), float(distance * math.sin(angle)))
         for arm in range(int(scene.rng.integers(3, 6))):
@@ -278,7 +293,7 @@ def _paint_rp(scene: _Scene) -> None:
 
 def _paint_occlusion(scene: _Scene, *, vertical: float | None) -> None:
     """Flame haemorrhages along the nerve fibres: streaks that point away from the disc, in one sector or in all."""
-    for _ in range(int(scene.rng.integers(90, 150)) if vertical is None else int(scene.rng.integers(50, 85))):
+    for _ in range(scene.many(90, 150) if vertical is None else scene.many(50, 85)):
         side = -scene.nasal if vertical is not None else float(scene.rng.choice([-1.0, 1.0]))
         way = vertical if vertical is not None else float(scene.rng.choice([-1.0, 1.0]))
         angle, distance = scene.rng.uniform(0.15, 1.35), scene.rng.uniform(0.18, 0.85)
@@ -342,11 +357,11 @@ def _compose(scene: _Scene, code: str, alphas: dict[str, Array]) -> Array:
         [0.7, 1, 1], np.float32
     )
     if code == "RP":
-        canvas = _paint(canvas, 0.35 * np.clip((x * x + y * y - 0.2) * 1.6, 0, 1), (120, 105, 90))
+        canvas = _paint(canvas, 0.35 * scene.severity * np.clip((x * x + y * y - 0.2) * 1.6, 0, 1), (120, 105, 90))
     if "detachment" in alphas:
         inside = gaussian_filter(alphas["detachment"], scene.size * 0.008)
         rim = np.clip(gaussian_filter(alphas["detachment"], scene.size * 0.02) * (1 - inside) * 4, 0, 1)
-        canvas = _paint(_paint(canvas, 0.38 * inside, (150, 98, 40)), 0.5 * rim, (235, 165, 95))
+        canvas = _paint(_paint(canvas, 0.38 * scene.severity * inside, (150, 98, 40)), 0.5 * scene.severity * rim, (235, 165, 95))
     disc_colour = (236.0, 205.0, 165.0) if code == "RP" else (242.0, 186.0, 122.0)
     canvas = _paint(canvas, 0.92 * _around(scene, scene.disc, scene.disc_radius, 0.03), disc_colour)
     canvas = _paint(canvas, 0.85 * _around(scene, scene.disc, scene.disc_radius * scene.cup_ratio, 0.035), (255, 238, 205))
@@ -366,8 +381,8 @@ def _compose(scene: _Scene, code: str, alphas: dict[str, Array]) -> Array:
 
 def _with_haze(canvas: Array, scene: _Scene) -> Array:
     """A cloudy lens: blurred, veiled, yellowish; worse where the opacity is denser."""
-    blurred = gaussian_filter(canvas, (scene.size * scene.rng.uniform(0.012, 0.024),) * 2 + (0,))
-    veil = np.clip(scene.rng.uniform(0.34, 0.5) + _texture(scene, 4, 0.07), 0.2, 0.7)
+    blurred = gaussian_filter(canvas, (scene.size * scene.severity * scene.rng.uniform(0.012, 0.024),) * 2 + (0,))
+    veil = scene.severity * np.clip(scene.rng.uniform(0.34, 0.5) + _texture(scene, 4, 0.07), 0.2, 0.7)
     return _paint(blurred, veil, (186, 158, 118))
 
 

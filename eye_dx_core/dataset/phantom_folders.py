@@ -29,6 +29,7 @@ class _Planned:
     eye: Laterality
     seed: int
     person: int
+    severity: float
 
 
 def write_phantom_dataset(
@@ -37,6 +38,7 @@ def write_phantom_dataset(
     seed: int = 0,
     size: int = 320,
     counts: Mapping[str, int] = DEFAULT_COUNTS,
+    mildest: float = 1.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write class folders of phantoms, with one unreadable file and one repeated photograph among them.
@@ -48,22 +50,24 @@ def write_phantom_dataset(
         seed: equal seeds give equal pictures; below 10 000 000, which is where the seeds of the shipped trunk begin.
         size: width and height in pixels.
         counts: patients per folder code.
+        mildest: the patients' diseases have come between this far and 1, evenly spread (`render_phantom`); both eyes equally.
         progress: told how many of how many photographs are done.
 
     Raises:
         FileExistsError: the folder holds something else; phantoms are never mixed with photographs of patients.
     """
     card = folder / "phantoms.json"
-    wanted = {"renderer": RENDERER, "seed": seed, "size": size, "counts": dict(counts)}
+    wanted = {"renderer": RENDERER, "seed": seed, "size": size, "counts": dict(counts), "mildest": mildest}
     if card.exists():
         if json.loads(card.read_text(encoding="utf-8")) == wanted:
             return folder
         shutil.rmtree(folder)
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError("the folder holds files that are no phantoms; choose an empty one")
-    planned = list(_plan(folder, seed, counts))
+    planned = list(_plan(folder, seed, counts, mildest))
     for done, one in enumerate(planned, start=1):
-        _save(one.path, render_phantom(one.code, eye=one.eye, seed=one.seed, size=size, person_seed=one.person))
+        phantom = render_phantom(one.code, eye=one.eye, seed=one.seed, size=size, person_seed=one.person, severity=one.severity)
+        _save(one.path, phantom)
         if progress is not None:
             progress(done, len(planned))
     _add_flaws(planned, folder)
@@ -83,18 +87,19 @@ def write_phantom_photo(path: Path, code: str, *, eye: Laterality, seed: int, si
     return phantom
 
 
-def _plan(folder: Path, seed: int, counts: Mapping[str, int]) -> Iterator[_Planned]:
+def _plan(folder: Path, seed: int, counts: Mapping[str, int], mildest: float) -> Iterator[_Planned]:
     """Two eyes for two patients of three, one eye for the third; an invented patient number, a visit day, an eye."""
     number = 0
     for code, patients in counts.items():
         for patient in range(patients):
             person = seed * 100_000 + len(code) * 20_000 + number
+            severity = float(np.random.default_rng([person, 3]).uniform(mildest, 1))
             eyes = tuple(Laterality) if patient % 3 else ((Laterality.RIGHT, Laterality.LEFT)[patient // 3 % 2],)
             for eye in eyes:
                 number += 1
                 suffix = ".tiff" if number % _TIFF_EVERY == 0 else ".png" if number % _PNG_EVERY == 0 else ".jpg"
                 name = f"P{100_000 + person % 100_000}_202503{1 + patient % 28:02}_{eye}{suffix}"
-                yield _Planned(folder / _FOLDERS.get(code, code) / name, code, eye, seed * 1_000_000 + number, person)
+                yield _Planned(folder / _FOLDERS.get(code, code) / name, code, eye, seed * 1_000_000 + number, person, severity)
 
 
 def _save(path: Path, phantom: Phantom) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.ndimage import laplace
 
 from eye_dx_core.dataset.phantom import PHANTOM_CODES, Defect, render_phantom
@@ -105,3 +106,28 @@ def test_phantoms_are_never_mixed_with_photographs(tmp_path: Path):
 
     with pytest.raises(FileExistsError, match="no phantoms"):
         write_phantom_dataset(tmp_path, counts={"N": 1})
+
+
+@pytest.mark.parametrize("code", ["A", "D2", "RP", "BRVO", "CRVO"])
+def test_a_disease_that_has_just_begun_shows_less(code: str):
+    begun, full = (render_phantom(code, eye=RIGHT, seed=4, size=160, severity=severity).lesion_mask.sum() for severity in (0.1, 1.0))
+
+    assert 0 < begun < full / 2
+
+
+@pytest.mark.parametrize("code", ["C", "CSC", "G"])
+def test_a_disease_that_has_just_begun_changes_the_picture_less(code: str):
+    begun, full = (render_phantom(code, eye=RIGHT, seed=4, size=160, severity=severity).rgb.astype(int) for severity in (0.1, 1.0))
+    none = render_phantom(code, eye=RIGHT, seed=4, size=160, severity=0.0).rgb.astype(int)
+
+    assert np.abs(begun - none).mean() < np.abs(full - none).mean()
+
+
+def test_a_set_can_hold_diseases_at_every_stage(tmp_path: Path):
+    full, mild = (write_phantom_dataset(tmp_path / str(least), size=96, counts={"RP": 4}, mildest=least) for least in (1.0, 0.05))
+
+    def pigment(folder: Path) -> list[int]:
+        return [int((np.asarray(Image.open(path)).max(axis=2) < 90).sum()) for path in sorted((folder / "RP").iterdir())]
+
+    assert len(pigment(full)) == len(pigment(mild))
+    assert sum(pigment(mild)) < sum(pigment(full))
