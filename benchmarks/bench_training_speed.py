@@ -21,7 +21,7 @@ from torchvision import transforms
 from eye_dx_core.dataset.augment import Augmentation, augment_batch
 from eye_dx_core.dataset.cache import load_squares
 from eye_dx_core.dataset.phantom_folders import write_phantom_dataset
-from eye_dx_core.dataset.photo import crop_to_field, decode_photo
+from eye_dx_core.dataset.photo import read_square
 from eye_dx_core.dataset.scanning import scan_photos
 from eye_dx_core.model.adapter import AdapterConfig
 from eye_dx_core.model.preprocess import to_unit
@@ -72,9 +72,7 @@ def train_transforms() -> None:
         generator = torch.Generator().manual_seed(0)
         source = seconds(lambda: [source_transform(path) for path in paths])
         uncached = seconds(
-            lambda: augment_batch(
-                to_unit(np.stack([crop_to_field(decode_photo(path), size=224) for path in paths])), Augmentation(), generator
-            )
+            lambda: augment_batch(to_unit(np.stack([read_square(path, size=224) for path in paths])), Augmentation(), generator)
         )
         cached = seconds(lambda: augment_batch(to_unit(squares), Augmentation(), generator))
     per = 1000 / len(paths)

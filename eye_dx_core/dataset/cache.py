@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eye_dx_core.dataset.manifest import ManifestRow
-from eye_dx_core.dataset.photo import CROP_VERSION, crop_to_field, decode_photo
+from eye_dx_core.dataset.photo import CROP_VERSION, read_square
 
 
 def load_squares(
@@ -50,7 +50,7 @@ def _load_or_make(kept: Path, photo: Path, size: int) -> NDArray[np.uint8]:
             return square
     except (OSError, ValueError, EOFError):
         pass  # absent or damaged: made below
-    square = crop_to_field(decode_photo(photo), size=size)
+    square = read_square(photo, size=size)
     draft = kept.with_suffix(f".{os.getpid()}.{id(square)}.draft")
     with draft.open("wb") as file:
         np.save(file, square)

@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from eye_dx_core.dataset.photo import crop_to_field, decode_photo
+from eye_dx_core.dataset.photo import read_square
 from eye_dx_core.errors import BadPhoto
 from eye_dx_core.inference.evidence import find_zones
 from eye_dx_core.inference.photos import PhotoRoots
@@ -57,7 +57,7 @@ def _read_photos(photos: Sequence[FundusPhoto], openers: Sequence[Callable[[], P
 def _prepare(find: Callable[[], Path], size: int) -> Square | str:
     """The square the model sees, or the reason why there is none."""
     try:
-        square = crop_to_field(decode_photo(find()), size=size)
+        square = read_square(find(), size=size)
     except BadPhoto as error:
         return error.reason
     return find_quality_problem(square) or square

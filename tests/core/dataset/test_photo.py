@@ -13,7 +13,7 @@ from PIL import Image
 
 from eye_dx_core.dataset import photo
 from eye_dx_core.dataset.phantom import render_phantom
-from eye_dx_core.dataset.photo import crop_to_field, decode_photo, find_field_of_view
+from eye_dx_core.dataset.photo import crop_to_field, decode_photo, find_field_of_view, read_square
 from eye_dx_core.errors import BadPhoto
 from eye_dx_core.schema.case import Laterality
 
@@ -131,3 +131,27 @@ def test_a_crop_is_square_and_black_outside_the_field():
     assert square.shape == (64, 64, 3)
     assert square[0, 0].max() == 0
     assert square[32, 32].max() > 40
+
+
+def test_a_large_jpeg_is_decoded_no_larger_than_needed_and_looks_the_same():
+    large = encoded(Image.fromarray(render_phantom("D2", eye=Laterality.RIGHT, seed=1, size=1200).rgb), "JPEG")
+    small, full = decode_photo(large, enough_for=224), decode_photo(large)
+
+    assert small.shape == (600, 600, 3)
+    off = np.abs(read_square(large, size=224).astype(int) - crop_to_field(full, size=224).astype(int))
+    assert off.mean() < 0.6
+    assert np.percentile(off, 99.9) <= 8
+
+
+def test_a_small_or_lossless_photograph_keeps_its_size_whatever_is_enough():
+    assert decode_photo(encoded(Image.fromarray(FUNDUS), "JPEG"), enough_for=100).shape == FUNDUS.shape
+    assert decode_photo(encoded(Image.fromarray(FUNDUS), "PNG"), enough_for=16).shape == FUNDUS.shape
+
+
+def test_a_cut_jpeg_is_refused_at_any_size():
+    content = encoded(Image.fromarray(np.repeat(np.repeat(FUNDUS, 4, 0), 4, 1)), "JPEG")
+
+    with pytest.raises(BadPhoto) as caught:
+        read_square(content[: len(content) * 2 // 3], size=64)
+
+    assert caught.value.reason == "truncated"
