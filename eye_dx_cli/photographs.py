@@ -147,6 +147,10 @@ def train(
     lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-3,
     epochs: Annotated[int, typer.Option(min=1)] = 100,
     save_path: Annotated[Path, typer.Option(help="Folder of the checkpoint.")] = Path("checkpoint"),
+    deployment_prior: Annotated[
+        list[str] | None,
+        typer.Option(help="Label and how common it is among those who will be screened, e.g. N=0.9; may be repeated. Default: all alike."),
+    ] = None,
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
     """Fine-tune outside Dagster; the best epoch by validation is kept. Defaults are those of the original command line.
@@ -170,6 +174,7 @@ def train(
             "batch_size": batch_size,
             "learning_rate": lr,
             "epochs": epochs,
+            "deployment_prior": {code: share for code, _, share in (one.partition("=") for one in deployment_prior or ())},
             "seed": seed,
         }
     )

@@ -26,8 +26,7 @@ WEIGHTS_FILE, CARD_FILE = "model.safetensors", "card.json"
 class CheckpointCard(Frozen):
     """What travels with the weights.
 
-    The answer to a photograph is `softmax((logits - log_prior) / temperature + bias + log p)`, p being how common each label
-    is where the model is used (`Checkpoint.probabilities`).
+    The answer to a photograph is `softmax((logits - log_prior) / temperature + bias + log p)`, p being the deployment prior.
     """
 
     format: Literal["eye-dx-checkpoint/1"] = "eye-dx-checkpoint/1"
@@ -48,6 +47,8 @@ class CheckpointCard(Frozen):
     """Added to the evidence of each label, by what the calibration split showed."""
     log_prior: tuple[float, ...]
     """What the logits still contain of the training counts: zeros after balanced softmax, log shares after cross-entropy."""
+    deployment_prior: tuple[float, ...] | None = None
+    """How common each label is where the model is used; None counts all as equally common."""
     uncertain_below: float = Field(ge=0, le=1)
     """A confidence under this is answered with `uncertain`."""
     set_thresholds: tuple[float | None, ...]
@@ -70,10 +71,15 @@ class Checkpoint:
     sha256: str
 
     def probabilities(self, logits: torch.Tensor, *, deployment_prior: tuple[float, ...] | None = None) -> torch.Tensor:
-        """Logits (photo, class) to calibrated probabilities; without a prior every label counts as equally common."""
-        logits = mask_unlearnt(logits, self.card.training_counts)
+        """Logits (photo, class) to calibrated probabilities, under the card's prior unless another one is given."""
         card = self.card
-        return calibrated(logits, temperature=card.temperature, bias=card.bias, log_prior=card.log_prior, deployment_prior=deployment_prior)
+        return calibrated(
+            mask_unlearnt(logits, card.training_counts),
+            temperature=card.temperature,
+            bias=card.bias,
+            log_prior=card.log_prior,
+            deployment_prior=deployment_prior or card.deployment_prior,
+        )
 
 
 def mask_unlearnt(logits: torch.Tensor, training_counts: tuple[int, ...]) -> torch.Tensor:
@@ -92,7 +98,7 @@ def calibrated(
     """The rule of `CheckpointCard`, on plain numbers."""
     evidence = (logits - logits.new_tensor(log_prior)) / temperature + logits.new_tensor(bias)
     if deployment_prior is not None:
-        evidence = evidence + logits.new_tensor([math.log(share) for share in deployment_prior])
+        evidence = evidence + logits.new_tensor([math.log(share) if share else -math.inf for share in deployment_prior])
     return evidence.softmax(dim=-1)
 
 

@@ -38,6 +38,9 @@ class TrainingConfig(Frozen):
     """With `full`: how much slower each block learns than the one above it; 0.65 is RETFound's."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto` takes bfloat16 where the machine multiplies it in hardware and the trunk is large enough to gain from it."""
+    deployment_prior: dict[str, float] | None = None
+    """Label → how common it is among those who will be screened, such as {"N": 0.9, "D": 0.1}; labels left out share what is
+    missing to 1. None counts all labels as equally common, which finds more disease and alarms more often."""
     weight_decay: float = Field(default=0.05, ge=0)
     warmup_epochs: float = Field(default=1, ge=0)
     patience: int = Field(default=20, ge=1)

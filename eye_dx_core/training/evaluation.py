@@ -13,6 +13,8 @@ from eye_dx_core.training import metrics
 from eye_dx_core.training.feeds import predict_logits
 from eye_dx_core.training.resampling import interval, resample_patients
 
+_BY_LABEL = ("recall", "specificity", "auroc", "auprc", "calibration_error")
+
 
 @dataclass(frozen=True)
 class Answers:
@@ -22,7 +24,7 @@ class Answers:
     truth: NDArray[np.int64]
     """Position of each photograph's label, (photo,)."""
     probabilities: NDArray[np.float64]
-    """Calibrated, (photo, class), every label taken as equally common beforehand."""
+    """Calibrated, (photo, class), under the card's prior."""
     patients: tuple[str, ...]
     sources: tuple[str, ...]
 
@@ -50,6 +52,9 @@ class Evaluation(Frozen):
     macro_auprc: float
     mcc: float
     ece: float
+    """Of the top answer, with labels as common as among these photographs."""
+    calibration_error: dict[str, float | None]
+    """The same for each label against the others."""
     accuracy: float
     constant_accuracy: float
     dr_kappa: float | None
@@ -70,14 +75,9 @@ class Evaluation(Frozen):
 
     def as_metrics(self) -> dict[str, float]:
         """The numbers by name, for a tracker; `recall_<code>` and the like where there were photographs, `_low` and `_high`."""
-        nested = {"codes", "counts", "recall", "specificity", "auroc", "auprc", "by_source", "intervals", "confusion"}
+        nested = {"codes", "counts", *_BY_LABEL, "by_source", "intervals", "confusion"}
         single = {name: float(value) for name, value in self.model_dump(exclude=nested).items() if value is not None}
-        by_label = {
-            f"{name}_{code}": value
-            for name in ("recall", "specificity", "auroc", "auprc")
-            for code, value in getattr(self, name).items()
-            if value is not None
-        }
+        by_label = {f"{name}_{code}": value for name in _BY_LABEL for code, value in getattr(self, name).items() if value is not None}
         bounds = {f"{name}_{end}": value for name, pair in self.intervals.items() for end, value in zip(("low", "high"), pair, strict=True)}
         return single | by_label | bounds | {"photographs": float(sum(self.counts.values()))}
 
@@ -108,8 +108,9 @@ def evaluate(answers: Answers) -> Evaluation:
     """All measures of the answers, with intervals."""
     codes, truth, probabilities = answers.card.label_set.codes, answers.truth, answers.probabilities
     said = np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
-    point = metrics.measure_once(truth, probabilities, codes)
-    spread = metrics.measure(truth, probabilities, resample_patients(answers.patients), codes)
+    prior = answers.card.deployment_prior
+    point = metrics.measure_once(truth, probabilities, codes, prior=prior)
+    spread = metrics.measure(truth, probabilities, resample_patients(answers.patients), codes, prior=prior)
     intervals = {name: interval(values) for name, values in spread.items() if np.isfinite(point[name])}
     counted = metrics.confusion(truth, said, len(codes))
     recalls = _by_label(point, "recall", codes)
@@ -124,6 +125,9 @@ def evaluate(answers: Answers) -> Evaluation:
         specificity=_by_label(point, "specificity", codes),
         auroc=_by_label(point, "auroc", codes),
         auprc=_by_label(point, "auprc", codes),
+        calibration_error={
+            code: value if recalls[code] is not None else None for code, value in _by_label(point, "calibration_error", codes).items()
+        },
         worst_recall=min(recall for recall in recalls.values() if recall is not None),
         chance=1 / sum(recall is not None for recall in recalls.values()),
         **{name: point[name] for name in single},

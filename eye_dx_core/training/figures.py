@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from eye_dx_core.training.evaluation import Answers, Evaluation
+from eye_dx_core.training.metrics import at_own_shares
 
 # Okabe and Ito's palette, told apart by colour-blind readers; labels beyond it repeat with another line style.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -65,9 +66,9 @@ def curves_figure(answers: Answers) -> bytes:
 
 
 def reliability_figure(answers: Answers, evaluation: Evaluation, *, bins: int = 10) -> bytes:
-    """Share of right answers against confidence; a bar's number is how many photographs it stands for."""
-    confidences = answers.probabilities.max(axis=1)
-    is_right = answers.probabilities.argmax(axis=1) == answers.truth
+    """Share of right answers against confidence, with labels as common as here; a bar's number is how many photographs it is of."""
+    shifted = at_own_shares(answers.truth, answers.probabilities, answers.card.deployment_prior)
+    confidences, is_right = shifted.max(axis=1), shifted.argmax(axis=1) == answers.truth
     bin_of = np.minimum((confidences * bins).astype(int), bins - 1)
     figure = Figure(figsize=(4, 3.6), layout="constrained")
     axes = figure.subplots()

@@ -16,7 +16,7 @@ from eye_dx_core.dataset.imbalance import analyse_imbalance
 from eye_dx_core.dataset.manifest import Manifest
 from eye_dx_core.dataset.splitting import Split, Splits
 from eye_dx_core.dataset.waivers import Waiver
-from eye_dx_core.errors import BadDataset
+from eye_dx_core.errors import BadDataset, BadSettings
 from eye_dx_core.model.adapter import AdapterConfig
 from eye_dx_core.model.checkpoint import CheckpointCard, calibrated, mask_unlearnt, save_checkpoint
 from eye_dx_core.model.preprocess import Preprocess
@@ -64,7 +64,7 @@ def train_checkpoint(
         BadDataset: a blocking claim on the photographs does not hold, fewer than two labels have photographs to learn from,
             or nothing is left to validate or calibrate with.
         BadCheckpoint: the trunk's weights do not fit.
-        BadSettings: the image size does not fit the patches.
+        BadSettings: the image size does not fit the patches, or the deployment prior does not fit the labels.
     """
     findings = check_dataset(manifest, splits, waivers)
     require_sound(findings)
@@ -75,6 +75,7 @@ def train_checkpoint(
         for split in (Split.TRAIN, Split.VALIDATION, Split.CALIBRATION)
     )
     objective = _objective(train, manifest, config)
+    prior = _deployment_prior(config, manifest.label_set.codes)
     model, source = _build_pretrained(shape, trunk, _adapters(config), class_count=len(objective.counts), config=config)
     state = TrainingState(cache_folder / "training", _fingerprint(config, manifest, splits, source, preprocess))
     learn, judge = (PhotoFeed(one, preprocess, config.augmentation) for one in (train, validation))
@@ -88,7 +89,8 @@ def train_checkpoint(
                 "validation_balanced_accuracy": epoch.balanced_accuracy,
             }
         yield epoch
-    judged = _calibrate(mask_unlearnt(predict_logits(model, calibration.squares, preprocess), objective.counts), calibration, objective)
+    logits = mask_unlearnt(predict_logits(model, calibration.squares, preprocess), objective.counts)
+    judged = _calibrate(logits, calibration, objective, prior)
     card = CheckpointCard(
         model_name=f"{shape.name}-{config.method}",
         trunk=shape,
@@ -110,6 +112,7 @@ def train_checkpoint(
         temperature=judged.scaling.temperature,
         bias=judged.scaling.bias,
         log_prior=objective.contained_log_prior,
+        deployment_prior=prior,
         uncertain_below=judged.uncertain_below,
         set_thresholds=judged.set_thresholds,
         set_coverage=SET_COVERAGE,
@@ -151,6 +154,24 @@ def _objective(train: LabelledPhotos, manifest: Manifest, config: TrainingConfig
     return Objective(loss, counts, advice.recommended_sampling if config.sampling == "auto" else config.sampling)
 
 
+def _deployment_prior(config: TrainingConfig, codes: Sequence[str]) -> tuple[float, ...] | None:
+    """The shares that were given, and for each label left out an equal part of what is missing to 1.
+
+    Raises:
+        BadSettings: a label is unknown, a share is no share, or they do not add up to 1.
+    """
+    given = config.deployment_prior
+    if not given:
+        return None
+    unknown, missing = sorted(set(given) - set(codes)), [code for code in codes if code not in given]
+    rest = 1 - sum(given.values())
+    if unknown:
+        raise BadSettings(f"deployment_prior names {', '.join(unknown)}, and the labels are {', '.join(codes)}")
+    if min(given.values()) < 0 or rest < -1e-6 or (rest > 1e-6 and not missing):
+        raise BadSettings("deployment_prior must be shares between 0 and 1 that add up to 1")
+    return tuple(given.get(code, max(rest, 0.0) / max(len(missing), 1)) for code in codes)
+
+
 def _adapters(config: TrainingConfig) -> AdapterConfig | None:
     if config.method == "adapters":
         return AdapterConfig(bottleneck=config.bottleneck)
@@ -185,23 +206,34 @@ def _build_pretrained(
     return model.to("cuda" if torch.cuda.is_available() else "cpu"), source
 
 
-def _calibrate(logits: torch.Tensor, photos: LabelledPhotos, objective: Objective) -> _Calibration:
+def _calibrate(logits: torch.Tensor, photos: LabelledPhotos, objective: Objective, prior: tuple[float, ...] | None) -> _Calibration:
     truth, contained = photos.condition_indices, objective.contained_log_prior
     # The calibration split is a sample of the same patients, so the training shares are its best estimate.
     scaling = fit_scaling(logits - torch.tensor(contained), torch.from_numpy(truth), log_shares(objective.counts))
     nothing = (0.0,) * len(contained)
-    before = calibrated(logits, temperature=1, bias=nothing, log_prior=contained).double().numpy()
-    after = calibrated(logits, temperature=scaling.temperature, bias=scaling.bias, log_prior=contained).double().numpy()
+    before, after = (
+        calibrated(logits, temperature=temperature, bias=bias, log_prior=contained, deployment_prior=prior).double().numpy()
+        for temperature, bias in ((1.0, nothing), (scaling.temperature, scaling.bias))
+    )
     codes = [str(place) for place in range(len(contained))]
-    measured = metrics.measure_once(truth, after, codes)
+    found_before, found = (metrics.measure_once(truth, one, codes, prior=prior) for one in (before, after))
     is_right = after.argmax(axis=1) == truth
+    # What each photograph stands for where the model is used.
+    stands_for = (np.ones(len(contained)) if prior is None else np.array(prior))[truth] / np.bincount(truth)[truth]
     return _Calibration(
         scaling=scaling,
-        uncertain_below=choose_uncertain_below(after.max(axis=1), is_right, 1 / np.bincount(truth)[truth]),
+        uncertain_below=choose_uncertain_below(after.max(axis=1), is_right, stands_for),
         set_thresholds=choose_set_thresholds(after, truth, coverage=SET_COVERAGE),
         metrics={
-            "calibration_error_before": metrics.measure_once(truth, before, codes)["ece"],
-            "calibration_error": measured["ece"],
-            "calibration_balanced_accuracy": measured["balanced_accuracy"],
+            "calibration_error_before": found_before["ece"],
+            "calibration_error": found["ece"],
+            "classwise_calibration_error_before": _classwise(found_before, codes),
+            "classwise_calibration_error": _classwise(found, codes),
+            "calibration_balanced_accuracy": found["balanced_accuracy"],
         },
     )
+
+
+def _classwise(measured: dict[str, float], codes: Sequence[str]) -> float:
+    """Mean calibration error of the labels, each against the others."""
+    return float(np.mean([measured[f"calibration_error_{code}"] for code in codes]))

@@ -19,9 +19,11 @@ def selection_score(measured: dict[str, float]) -> float:
     return (measured["macro_auroc"] + measured["macro_f1"] + measured["mcc"]) / 3
 
 
-def measure_once(truth: Indices, probabilities: Probabilities, codes: Sequence[str]) -> dict[str, float]:
+def measure_once(
+    truth: Indices, probabilities: Probabilities, codes: Sequence[str], *, prior: Sequence[float] | None = None
+) -> dict[str, float]:
     """All measures with every photograph counted once; a ranking of a single label is worth what a coin gets, one half."""
-    found = measure(truth, probabilities, np.ones((1, len(truth))), codes)
+    found = measure(truth, probabilities, np.ones((1, len(truth))), codes, prior=prior)
     return {name: float(values[0]) for name, values in found.items()} | {
         name: 0.5 for name in ("macro_auroc", "macro_auprc") if not np.isfinite(found[name][0])
     }
@@ -34,17 +36,39 @@ def confusion(truth: Indices, answers: Indices, class_count: int) -> NDArray[np.
     return counted
 
 
-def measure(truth: NDArray[np.int64], probabilities: NDArray[np.float64], weights: Weights, codes: Sequence[str]) -> Measures:
+def at_own_shares(truth: Indices, probabilities: Probabilities, prior: Sequence[float] | None) -> Probabilities:
+    """Probabilities (photo, class) under a prior as they would be if the labels were as common as in `truth`; no prior is an even one.
+
+    A confidence can only be held against how often it is right where the labels are as common as it assumes.
+    """
+    classes = probabilities.shape[1]
+    assumed = np.full(classes, 1 / classes) if prior is None else np.array(prior)
+    shares = np.bincount(truth, minlength=classes) / len(truth)
+    shifted = probabilities * np.divide(shares, assumed, out=np.zeros(classes), where=assumed > 0)
+    total = shifted.sum(axis=1, keepdims=True)
+    return np.divide(shifted, total, out=np.zeros_like(shifted), where=total > 0)
+
+
+def measure(
+    truth: NDArray[np.int64],
+    probabilities: NDArray[np.float64],
+    weights: Weights,
+    codes: Sequence[str],
+    *,
+    prior: Sequence[float] | None = None,
+) -> Measures:
     """All measures, each (resample,). With weights of one row of ones they are the ordinary ones.
 
     A label without photographs in a resample counts nowhere in it. `recall_X` is the sensitivity of label X against all
-    others, `specificity_X` the share of the others that were not taken for it.
+    others, `specificity_X` the share of the others that were not taken for it. `ece` and `calibration_error_X` hold the
+    confidences against the shares of the photographs themselves (`at_own_shares`).
 
     Args:
         truth: position of each photograph's label, (photo,).
         probabilities: (photo, class).
         weights: how much each photograph counts, (resample, photo).
         codes: labels in the order of the classes.
+        prior: how common the probabilities take each label to be; None for equally common.
     """
     answers, classes = probabilities.argmax(axis=1), np.arange(probabilities.shape[1])
     is_true, is_answer = (one[:, None] == classes for one in (truth, answers))
@@ -54,6 +78,7 @@ def measure(truth: NDArray[np.int64], probabilities: NDArray[np.float64], weight
         recall = found / np.where(support > 0, support, np.nan)
         specificity = 1 - (answered - found) / np.where(total[:, None] > support, total[:, None] - support, np.nan)
         f1 = 2 * found / np.where(support > 0, support + answered, np.nan)
+    shifted = at_own_shares(truth, probabilities, prior)
     auroc, auprc = (_per_class(rule, is_true, probabilities, weights, support) for rule in (_auroc, _average_precision))
     return {
         "accuracy": found.sum(axis=1) / total,
@@ -63,7 +88,8 @@ def measure(truth: NDArray[np.int64], probabilities: NDArray[np.float64], weight
         "macro_auroc": _mean_of_known(auroc),
         "macro_auprc": _mean_of_known(auprc),
         "mcc": _matthews(found.sum(axis=1), total, support, answered),
-        "ece": _calibration_error(probabilities.max(axis=1), truth == answers, weights),
+        "ece": _calibration_error(shifted.max(axis=1), truth == shifted.argmax(axis=1), weights),
+        **{f"calibration_error_{code}": _calibration_error(shifted[:, n], truth == n, weights) for n, code in enumerate(codes)},
         **{f"recall_{code}": recall[:, index] for index, code in enumerate(codes)},
         **{f"specificity_{code}": specificity[:, index] for index, code in enumerate(codes)},
         **{f"auroc_{code}": auroc[:, index] for index, code in enumerate(codes)},
@@ -139,7 +165,7 @@ def _matthews(
 def _calibration_error(
     confidences: NDArray[np.float64], is_right: NDArray[np.bool_], weights: Weights, *, bins: int = 10
 ) -> NDArray[np.float64]:
-    """Expected calibration error of the top answer over bins of equal width (Guo et al., ICML 2017)."""
+    """Expected calibration error over bins of equal width (Guo et al., ICML 2017; one label against the others: Kull et al., 2019)."""
     bin_of = np.minimum((confidences * bins).astype(np.int64), bins - 1)
     gaps = weights @ ((is_right - confidences)[:, None] * (bin_of[:, None] == np.arange(bins)))
     return np.abs(gaps).sum(axis=1) / weights.sum(axis=1)

@@ -27,6 +27,11 @@ class FineTuning(dg.Config):
     bottleneck: int = Field(default=32, description="Width of the adapters; wider learns more and needs more photographs.")
     last_blocks: int = Field(default=4, description="With adapters-last-k: blocks that hold adapters; the others are computed once.")
     learning_rate: float = Field(default=1e-3, description="Peak of the warm-up and cosine schedule.")
+    deployment_prior: dict[str, float] = Field(
+        default={},
+        description="How common labels are among those who will be screened, e.g. N: 0.9; labels left out share the rest. "
+        "Empty counts all as equally common, which finds more disease and alarms more often.",
+    )
     seed: int = Field(default=0, description="Two runs with one seed on one machine give the same model.")
 
 
@@ -113,7 +118,9 @@ def checkpoint_evaluation(settings: dg.ResourceParam[Settings], registry: dg.Res
         )
         files = judged.save(settings.prepared)
         log_files(settings.mlflow_address, json.loads((folder / "mlflow_run.json").read_text(encoding="utf-8"))["run_id"], files)
-    shown = {name: value for name, value in judged.metrics.items() if name.split("_")[0] not in ("specificity", "auroc", "auprc")}
+    shown = {
+        name: value for name, value in judged.metrics.items() if name.split("_")[0] not in ("specificity", "auroc", "auprc", "calibration")
+    }
     return dg.MaterializeResult(
         metadata={
             **shown,

@@ -191,6 +191,43 @@ def test_a_label_without_a_photograph_is_never_an_answer(phantoms, tmp_path):
     assert torch.allclose(probabilities.sum(dim=1), torch.ones(5))
 
 
+def test_a_deployment_prior_is_completed_and_travels_in_the_card(phantoms, tmp_path):
+    manifest, splits = screen(phantoms)
+    common = {"photo_folder": phantoms, "manifest": manifest, "splits": splits, "trunk": None, "cache_folder": tmp_path / "cache"}
+
+    for name, prior in (("even", None), ("healthy", {"N": 0.98})):
+        config = TrainingConfig(method="probe", epochs=1, deployment_prior=prior)
+        list(train_checkpoint(folder=tmp_path / name, config=config, **common))
+
+    even, healthy = (load_checkpoint(tmp_path / name) for name in ("even", "healthy"))
+    normal = even.card.label_set.codes.index("N")
+    logits = torch.zeros(1, 2)
+    assert healthy.card.deployment_prior == pytest.approx(tuple(0.98 if place == normal else 0.02 for place in range(2)))
+    assert healthy.probabilities(logits)[0, normal] > even.probabilities(logits)[0, normal]
+
+
+@pytest.mark.parametrize(
+    ("prior", "said"),
+    [({"X": 0.5}, "names X"), ({"N": 1.2}, "add up to 1"), ({"N": 0.5, "DISEASE": 0.3}, "add up to 1"), ({"N": -0.1}, "add up to 1")],
+)
+def test_a_prior_that_cannot_be_is_refused(phantoms, tmp_path, prior, said):
+    manifest, splits = screen(phantoms)
+    config = TrainingConfig(method="probe", epochs=1, deployment_prior=prior)
+
+    with pytest.raises(BadSettings, match=said):
+        next(
+            train_checkpoint(
+                folder=tmp_path / "c",
+                photo_folder=phantoms,
+                manifest=manifest,
+                splits=splits,
+                config=config,
+                trunk=None,
+                cache_folder=tmp_path / "cache",
+            )
+        )
+
+
 def test_one_label_alone_is_nothing_to_learn(tmp_path):
     write_phantom_dataset(tmp_path / "photos", size=128, counts={"N": 8})
     manifest = scan_photos(tmp_path / "photos", label_set=LABEL_SETS["eight"])

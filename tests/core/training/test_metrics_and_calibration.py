@@ -36,7 +36,14 @@ def test_a_single_label_is_ranked_like_a_coin():
 
 
 def test_calibration_error_is_the_gap_between_confidence_and_being_right():
-    assert metrics.measure_once(TRUTH, np.tile([0.9, 0.1], (10, 1)), CODES[:2])["ece"] == pytest.approx(0.1)
+    assert metrics.measure_once(TRUTH, np.tile([0.9, 0.1], (10, 1)), CODES[:2], prior=(0.8, 0.2))["ece"] == pytest.approx(0.1)
+
+
+def test_confidences_are_held_against_labels_as_common_as_they_assume():
+    """Under an even prior these photographs look like 50 to 50, and 8 of 10 are of the first label: nothing is wrong with that."""
+    found = metrics.measure_once(TRUTH, np.tile([0.5, 0.5], (10, 1)), CODES[:2])
+
+    assert (found["ece"], found["calibration_error_A"], found["calibration_error_B"]) == pytest.approx((0, 0, 0))
 
 
 @settings(max_examples=40, deadline=None)
