@@ -12,7 +12,7 @@ import torch
 from eye_dx_core.dataset.cache import load_squares
 from eye_dx_core.dataset.phantom_folders import write_phantom_dataset
 from eye_dx_core.dataset.scanning import scan_photos
-from eye_dx_core.model.pretrained import load_trunk, shipped_trunk
+from eye_dx_core.model.pretrained import SHIPPED_TRUNK, load_trunk
 from eye_dx_core.model.vit import TRUNKS, build_model
 from eye_dx_core.schema.condition import LABEL_SETS
 
@@ -30,8 +30,7 @@ def seconds(act: Callable[[], object], repeats: int = 5) -> float:
 
 def main() -> None:
     model = build_model(TRUNKS["small"], class_count=8).eval()
-    with shipped_trunk() as weights:
-        load_trunk(model, weights)
+    load_trunk(model, SHIPPED_TRUNK)
     with tempfile.TemporaryDirectory() as name, torch.inference_mode():
         folder = Path(name)
         write_phantom_dataset(folder / "photos", size=512, counts={"N": 10, "D2": 10})

@@ -22,7 +22,7 @@ from eye_dx_core.dataset.phantom_folders import write_phantom_dataset
 from eye_dx_core.dataset.scanning import scan_photos
 from eye_dx_core.dataset.splitting import Split, Splits, split_by_patient
 from eye_dx_core.model.checkpoint import load_checkpoint, mask_unlearnt
-from eye_dx_core.model.pretrained import load_trunk, shipped_trunk
+from eye_dx_core.model.pretrained import SHIPPED_TRUNK, load_trunk
 from eye_dx_core.model.vit import TRUNKS, FundusVit, build_model
 from eye_dx_core.schema.condition import LABEL_SETS
 from eye_dx_core.training import metrics
@@ -134,8 +134,7 @@ def source(photos: Path, manifest: Manifest, folder: Path, *, epochs: int, seed:
     order = rng.permutation(len(rows))
     started = time.perf_counter()
     model = build_model(TRUNKS["small"], class_count=len(codes)).eval()
-    with shipped_trunk() as weights:
-        load_trunk(model, weights)
+    load_trunk(model, SHIPPED_TRUNK)
     parts = []
     for number, chosen in enumerate((order[len(order) // 5 :], order[: len(order) // 5])):
         part = [rows[position] for position in chosen]

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 
 from eye_dx_core.model.adapter import AdapterConfig
 from eye_dx_core.model.checkpoint import CheckpointCard, save_checkpoint
+from eye_dx_core.model.pretrained import file_sha256
 from eye_dx_core.model.vit import TrunkConfig, build_model
 from eye_dx_core.schema.condition import LABEL_SETS
 from tests.builders import NOON
@@ -20,6 +22,8 @@ def a_checkpoint(folder: Path, *, label_set: str = "eight", seed: int = 3, uncer
     model = build_model(TINY, class_count=len(labels.codes), adapters=ADAPTERS).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
+    trunk = folder.with_name(f"{folder.name}.trunk.safetensors")
+    save_file({name: value for name, value in model.trunk.state_dict().items() if ".adapter_" not in name}, trunk)
     card = CheckpointCard(
         model_name="tiny-adapters",
         trunk=TINY,
@@ -27,7 +31,7 @@ def a_checkpoint(folder: Path, *, label_set: str = "eight", seed: int = 3, uncer
         label_set=labels,
         preprocess=TINY.preprocess(),
         method="adapters",
-        trunk_sha256="a" * 64,
+        trunk_sha256=file_sha256(trunk),
         data_fingerprint="b" * 64,
         splits_fingerprint="c" * 64,
         training={"epochs": 1},
@@ -42,5 +46,5 @@ def a_checkpoint(folder: Path, *, label_set: str = "eight", seed: int = 3, uncer
         created_at=NOON,
         library_versions={},
     )
-    save_checkpoint(folder, model, card)
+    save_checkpoint(folder, model, card, trunk=trunk)
     return folder

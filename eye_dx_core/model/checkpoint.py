@@ -1,7 +1,13 @@
-"""A checkpoint folder: weights as safetensors and a card that says all that is needed to read photographs with them."""
+"""A checkpoint folder: weights as safetensors and a card that says all that is needed to read photographs with them.
+
+`model.safetensors` holds what the method changed, some megabytes; beside it lies the trunk that it was learnt for, as a link to
+a file that all checkpoints share. After `full`, the one file holds everything.
+"""
 
 import json
 import math
+import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,13 +20,13 @@ from safetensors.torch import load_file, save
 from eye_dx_core.errors import BadCheckpoint, BadSettings
 from eye_dx_core.model.adapter import AdapterConfig
 from eye_dx_core.model.preprocess import Preprocess
-from eye_dx_core.model.pretrained import file_sha256
-from eye_dx_core.model.trainable import Method
+from eye_dx_core.model.pretrained import file_sha256, load_trunk
+from eye_dx_core.model.trainable import Method, names_that_learn
 from eye_dx_core.model.vit import FundusVit, TrunkConfig, build_model
 from eye_dx_core.schema.condition import LabelSet
 from eye_dx_core.schema.frozen import Frozen
 
-WEIGHTS_FILE, CARD_FILE = "model.safetensors", "card.json"
+WEIGHTS_FILE, CARD_FILE, TRUNK_FILE = "model.safetensors", "card.json", "trunk.safetensors"
 
 
 class CheckpointCard(Frozen):
@@ -37,6 +43,7 @@ class CheckpointCard(Frozen):
     preprocess: Preprocess
     method: Method
     trunk_sha256: str
+    """Of the trunk's file, which the checkpoint needs unless the method was `full`."""
     data_fingerprint: str
     splits_fingerprint: str
     training: dict[str, JsonValue]
@@ -102,20 +109,34 @@ def calibrated(
     return evidence.softmax(dim=-1)
 
 
-def save_checkpoint(folder: Path, model: FundusVit, card: CheckpointCard) -> str:
-    """Write weights and card, each complete or not at all; return the hash of the weights."""
+def save_checkpoint(folder: Path, model: FundusVit, card: CheckpointCard, *, trunk: Path | None) -> str:
+    """Write weights and card, each complete or not at all; return the hash of the weights.
+
+    Args:
+        folder: made if need be.
+        model: what was learnt.
+        card: what is known of it; its method says which weights were learnt.
+        trunk: the file that the frozen weights came from; None writes all weights.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    kept = set(model.state_dict() if trunk is None else names_that_learn(model, card.method))
+    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items() if name in kept}
+    if trunk is not None:
+        _link(trunk, folder / TRUNK_FILE)
     sha256 = _write(folder / WEIGHTS_FILE, save(weights))
     _write(folder / CARD_FILE, card.model_copy(update={"weights_sha256": sha256}).model_dump_json(indent=2).encode())
     return sha256
 
 
-def load_checkpoint(folder: Path) -> Checkpoint:
+def load_checkpoint(folder: Path, *, trunk: Path | None = None) -> Checkpoint:
     """Read a checkpoint folder into a model in evaluation mode.
 
+    Args:
+        folder: holds weights and card.
+        trunk: the file of the frozen weights; None takes the one in the folder.
+
     Raises:
-        BadCheckpoint: a file is missing or damaged, weights and card do not belong together, or a key is missing or unknown.
+        BadCheckpoint: a file is missing or damaged, files do not belong together, or a key is missing or unknown.
     """
     card = _load_card(folder / CARD_FILE)
     try:
@@ -126,11 +147,35 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     if sha256 != card.weights_sha256:
         raise BadCheckpoint(f"{WEIGHTS_FILE} is not the file that {CARD_FILE} was written for")
     model = build_model(card.trunk, class_count=len(card.label_set.codes), adapters=card.adapters, image_size=card.preprocess.size)
+    if weights.keys() == set(names_that_learn(model, card.method)) and card.method != "full":
+        _fill_trunk(model, trunk or folder / TRUNK_FILE, card)
+        weights = model.state_dict() | weights
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise BadCheckpoint(f"weights do not fit the card: {error}") from None
     return Checkpoint(model.eval(), card, sha256)
+
+
+def _fill_trunk(model: FundusVit, trunk: Path, card: CheckpointCard) -> None:
+    """The frozen weights, from the very file that the others were learnt for."""
+    needed = f"the trunk {card.trunk.name}, {card.trunk_sha256[:12]}…"
+    if not trunk.is_file():
+        raise BadCheckpoint(f"{TRUNK_FILE} is missing: the checkpoint needs {needed}; copy it beside {WEIGHTS_FILE}")
+    if file_sha256(trunk) != card.trunk_sha256:
+        raise BadCheckpoint(f"{TRUNK_FILE} is another one than {needed}, for which the checkpoint was trained")
+    load_trunk(model, trunk)
+
+
+def _link(source: Path, target: Path) -> None:
+    """A second name for a file that is never changed, so that many checkpoints cost one trunk; a copy on another disk."""
+    beside = target.with_suffix(".part")
+    beside.unlink(missing_ok=True)
+    try:
+        os.link(source.resolve(), beside)
+    except OSError:
+        shutil.copyfile(source, beside)
+    beside.replace(target)
 
 
 def _load_card(path: Path) -> CheckpointCard:

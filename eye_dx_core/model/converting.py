@@ -57,6 +57,21 @@ def convert_trunk(path: Path, folder: Path, *, head_norm_repeats: HeadNormRepeat
     return note
 
 
+def encoder_file(path: Path, folder: Path) -> Path:
+    """The file itself if it holds a trunk and nothing else, otherwise its trunk, converted once into the folder.
+
+    A checkpoint keeps a link to its trunk; it must not keep a decoder and an optimiser three times that size alive.
+
+    Raises:
+        BadCheckpoint: from `convert_trunk`.
+        BadSettings: from `convert_trunk`.
+    """
+    if path.suffix == ".safetensors" and read_weight_file(path).kind == "encoder":
+        return path
+    own = folder / file_sha256(path)[:16]
+    return next(own.glob("*.encoder.safetensors"), None) or own / convert_trunk(path, own).weights_file
+
+
 def _refuse_another_trunk(target: Path, source: TrunkSource) -> None:
     """Every fine-tuning of RETFound ends in a `checkpoint-best.pth`: the second must not replace the first."""
     if not target.exists():

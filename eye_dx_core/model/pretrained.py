@@ -1,14 +1,15 @@
 """Pretrained weights into the trunk: every key is accounted for."""
 
 import hashlib
-from contextlib import AbstractContextManager
-from importlib import resources
 from pathlib import Path
 
 from eye_dx_core.errors import BadCheckpoint
 from eye_dx_core.model.layouts import Shapes, Weights, check_weights, find_trunk, fold_keys, shapes_of, traces_of
 from eye_dx_core.model.vit import TRUNKS, FundusVit, TrunkConfig, resample_positions
 from eye_dx_core.model.weight_file import HeadNormRepeats, TrunkSource, read_weight_file
+
+SHIPPED_TRUNK = Path(__file__).with_name("trunk") / "small.safetensors"
+"""The small trunk that ships with Eye Dx."""
 
 
 def load_trunk(model: FundusVit, path: Path, *, head_norm_repeats: HeadNormRepeats | None = None) -> TrunkSource:
@@ -76,11 +77,6 @@ def read_trunk(path: Path, *, head_norm_repeats: HeadNormRepeats | None = None) 
 def expected_shapes(model: FundusVit) -> Shapes:
     """What a file must bring: the trunk without adapters, which are ours and new."""
     return {key: value.shape for key, value in model.trunk.state_dict().items() if ".adapter_" not in key}
-
-
-def shipped_trunk() -> AbstractContextManager[Path]:
-    """The small trunk that ships with Eye Dx, as a file for as long as the context lasts."""
-    return resources.as_file(resources.files("eye_dx_core.model") / "trunk" / "small.safetensors")
 
 
 def file_sha256(path: Path) -> str:

@@ -37,6 +37,11 @@ class TrunkSource(Frozen):
     converted_from: "TrunkSource | None" = None
     """What `convert_trunk` made the file from."""
 
+    @property
+    def original(self) -> "TrunkSource":
+        """The file that somebody published, whatever was made of it since."""
+        return self.converted_from or self
+
 
 @dataclass(frozen=True)
 class WeightFile:

@@ -1,6 +1,7 @@
 """The registry and the training runs in MLflow; models are logged as code with safetensors, never as a pickle."""
 
 import json
+import shutil
 import tempfile
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,9 +21,9 @@ from mlflow.types import Schema, TensorSpec
 
 from eye_dx_core.errors import NotFound, ServiceUnavailable
 from eye_dx_core.registry.memory import check_weights, weights_sha256
-from eye_dx_core.registry.port import CANDIDATE, ModelVersion
+from eye_dx_core.registry.port import CANDIDATE, TRUNK_FILE, ModelVersion
 
-_SHA, _METRICS = "eye_dx.weights_sha256", "eye_dx.metrics"
+_SHA, _METRICS, _TRUNK = "eye_dx.weights_sha256", "eye_dx.metrics", "eye_dx.trunk_sha256"
 _REQUIREMENTS = ("torch", "timm", "safetensors", "numpy", "pydantic")
 _NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
@@ -48,19 +49,45 @@ class MlflowRegistry:
         with _errors():
             _use_store(self._uri)
             experiment_id = _experiment(self._client(), self._model_name, self._artifacts)
-            with mlflow.start_run(experiment_id=experiment_id, run_name="candidate", tags=tags):
+            trunk = self._keep_trunk(checkpoint, str(card["trunk_sha256"]))
+            with tempfile.TemporaryDirectory() as name, mlflow.start_run(experiment_id=experiment_id, run_name="candidate", tags=tags):
+                own = shutil.copytree(checkpoint, Path(name) / "checkpoint", ignore=shutil.ignore_patterns(TRUNK_FILE))
                 mlflow.log_metrics({f"test_{name}": value for name, value in metrics.items()})
                 return str(
                     mlflow.pyfunc.log_model(
                         name="checkpoint",
                         python_model=str(Path(__file__).with_name("pyfunc_model.py")),
-                        artifacts={"checkpoint": str(checkpoint)},
+                        artifacts={"checkpoint": str(own)},
+                        model_config={"trunk": trunk},
                         signature=_signature(int(card["preprocess"]["size"]), len(card["label_set"]["codes"])),
                         pip_requirements=[f"{name}=={installed_version(name)}" for name in _REQUIREMENTS],
                         registered_model_name=self._model_name,
                         model_type="classifier",
                     ).registered_model_version
                 )
+
+    def _keep_trunk(self, checkpoint: Path, sha256: str) -> str | None:
+        """Where MLflow keeps the checkpoint's trunk: uploaded once, by a run of its own; None for a checkpoint without one."""
+        if not (checkpoint / TRUNK_FILE).exists():
+            return None
+        known = self._find_trunk(sha256)
+        if known is not None:
+            return known
+        client = self._client()
+        experiment_id = _experiment(client, self._trunks, self._artifacts)
+        run_id = client.create_run(experiment_id, run_name=f"trunk {sha256[:12]}").info.run_id
+        client.log_artifact(run_id, str(checkpoint / TRUNK_FILE))
+        # Named only now, so that an upload that was cut off is never found.
+        client.set_tag(run_id, _TRUNK, sha256)
+        client.set_terminated(run_id)
+        return f"runs:/{run_id}/{TRUNK_FILE}"
+
+    def _find_trunk(self, sha256: str) -> str | None:
+        experiment = self._client().get_experiment_by_name(self._trunks)
+        if experiment is None:
+            return None
+        found = self._client().search_runs([experiment.experiment_id], f"tags.`{_TRUNK}` = '{sha256}'", max_results=1)
+        return f"runs:/{found[0].info.run_id}/{TRUNK_FILE}" if found else None
 
     def find_by_alias(self, alias: str) -> ModelVersion | None:
         """See the port."""
@@ -106,10 +133,29 @@ class MlflowRegistry:
                 fetched = Path(download_artifacts(f"models:/{self._model_name}/{version}", dst_path=draft))
                 checkpoint = next(fetched.rglob("card.json")).parent
                 check_weights(checkpoint, known.checkpoint_sha256)
+                self._place_trunk(checkpoint)
                 if not kept.exists():
                     checkpoint.rename(kept)
         check_weights(kept, known.checkpoint_sha256)
         return kept
+
+    def _place_trunk(self, checkpoint: Path) -> None:
+        """Put the trunk beside the weights that were learnt for it: fetched once, linked into every version."""
+        sha256 = json.loads((checkpoint / "card.json").read_text(encoding="utf-8"))["trunk_sha256"]
+        uri = self._find_trunk(sha256)
+        if uri is None:
+            return
+        kept = self._artifacts.parent / "downloaded" / "trunks" / f"{sha256}.safetensors"
+        if not kept.exists():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=kept.parent) as draft:
+                Path(download_artifacts(uri, dst_path=draft)).replace(kept)
+        (checkpoint / TRUNK_FILE).symlink_to(kept)
+
+    @property
+    def _trunks(self) -> str:
+        """The experiment whose runs hold trunks."""
+        return f"{self._model_name}-trunks"
 
     def _client(self) -> MlflowClient:
         return MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)

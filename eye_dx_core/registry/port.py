@@ -8,6 +8,7 @@ from pydantic import AwareDatetime
 from eye_dx_core.schema.frozen import Frozen
 
 CANDIDATE, CHAMPION, PREVIOUS_CHAMPION = "candidate", "champion", "previous_champion"
+TRUNK_FILE = "trunk.safetensors"
 TRAINED_ON, PHANTOMS = "trained_on", "phantoms"
 
 
@@ -35,7 +36,11 @@ class ModelRegistry(Protocol):
     """
 
     def add_candidate(self, checkpoint: Path, *, metrics: dict[str, float], tags: dict[str, str]) -> ModelVersion:
-        """Register the checkpoint folder (`model.safetensors`, `card.json`) as a new version with the alias `candidate`."""
+        """Register the checkpoint folder as a new version with the alias `candidate`.
+
+        It holds `model.safetensors`, `card.json` and, unless everything was trained, `trunk.safetensors`, which is kept once for
+        all versions that share it.
+        """
         ...
 
     def find_by_alias(self, alias: str) -> ModelVersion | None:
@@ -67,7 +72,7 @@ class ModelRegistry(Protocol):
         ...
 
     def download(self, version: str) -> Path:
-        """A local folder with the version's `model.safetensors` and `card.json`; its hash has been checked.
+        """A local folder with what `add_candidate` was given; the hash of the weights has been checked.
 
         Raises:
             NotFound: there is no such version.

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mlflow.artifacts import download_artifacts
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from numpy.typing import NDArray
@@ -16,7 +17,8 @@ class FundusModel(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the checkpoint that was logged with this file."""
-        self._checkpoint = load_checkpoint(Path(context.artifacts["checkpoint"]))
+        trunk = (context.model_config or {}).get("trunk")
+        self._checkpoint = load_checkpoint(Path(context.artifacts["checkpoint"]), trunk=Path(download_artifacts(trunk)) if trunk else None)
 
     def predict(  # pyright: ignore[reportIncompatibleMethodOverride] - MLflow looks at the names of its parameters
         self, context: PythonModelContext, model_input: NDArray[np.uint8], params: dict[str, object] | None = None

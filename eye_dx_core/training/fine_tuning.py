@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -19,9 +18,10 @@ from eye_dx_core.dataset.waivers import Waiver
 from eye_dx_core.errors import BadDataset, BadSettings
 from eye_dx_core.model.adapter import AdapterConfig
 from eye_dx_core.model.checkpoint import CheckpointCard, calibrated, mask_unlearnt, save_checkpoint
+from eye_dx_core.model.converting import encoder_file
 from eye_dx_core.model.preprocess import Preprocess
-from eye_dx_core.model.pretrained import load_trunk, shipped_trunk, trunk_shape_of
-from eye_dx_core.model.vit import TRUNKS, FundusVit, TrunkConfig, build_model
+from eye_dx_core.model.pretrained import SHIPPED_TRUNK, load_trunk, trunk_shape_of
+from eye_dx_core.model.vit import FundusVit, TrunkConfig, build_model
 from eye_dx_core.model.weight_file import TrunkSource
 from eye_dx_core.schema.frozen import Frozen
 from eye_dx_core.training import metrics
@@ -68,7 +68,8 @@ def train_checkpoint(
     """
     findings = check_dataset(manifest, splits, waivers)
     require_sound(findings)
-    shape = TRUNKS["small"] if trunk is None else trunk_shape_of(trunk)
+    trunk_file = SHIPPED_TRUNK if trunk is None else encoder_file(trunk, cache_folder / "trunks")
+    shape = trunk_shape_of(trunk_file)
     preprocess = shape.preprocess(config.image_size)
     train, validation, calibration = (
         _load_split(split, photo_folder, manifest, splits, size=preprocess.size, cache_folder=cache_folder)
@@ -76,7 +77,7 @@ def train_checkpoint(
     )
     objective = _objective(train, manifest, config)
     prior = _deployment_prior(config, manifest.label_set.codes)
-    model, source = _build_pretrained(shape, trunk, _adapters(config), class_count=len(objective.counts), config=config)
+    model, source = _build_pretrained(shape, trunk_file, _adapters(config), class_count=len(objective.counts), config=config)
     state = TrainingState(cache_folder / "training", _fingerprint(config, manifest, splits, source, preprocess))
     learn, judge = (PhotoFeed(one, preprocess, config.augmentation) for one in (train, validation))
     learn, judge = _feeds(model, source, learn, judge, config, cache_folder / "tokens")
@@ -120,7 +121,7 @@ def train_checkpoint(
         created_at=datetime.now(UTC),
         library_versions={name: version(name) for name in _LIBRARIES},
     )
-    save_checkpoint(folder, model.cpu(), card)
+    save_checkpoint(folder, model.cpu(), card, trunk=None if config.method == "full" else trunk_file)
     state.remove()
 
 
@@ -196,13 +197,12 @@ def _fingerprint(config: TrainingConfig, manifest: Manifest, splits: Splits, sou
 
 
 def _build_pretrained(
-    shape: TrunkConfig, trunk: Path | None, adapters: AdapterConfig | None, *, class_count: int, config: TrainingConfig
+    shape: TrunkConfig, trunk: Path, adapters: AdapterConfig | None, *, class_count: int, config: TrainingConfig
 ) -> tuple[FundusVit, TrunkSource]:
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         model = build_model(shape, class_count=class_count, adapters=adapters, image_size=config.image_size)
-    with shipped_trunk() if trunk is None else nullcontext(trunk) as path:
-        source = load_trunk(model, path)
+    source = load_trunk(model, trunk)
     return model.to("cuda" if torch.cuda.is_available() else "cpu"), source
 
 

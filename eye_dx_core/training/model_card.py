@@ -88,7 +88,7 @@ def _method(card: CheckpointCard) -> str:
 def _licence(card: CheckpointCard) -> str:
     if card.trunk.name == "small":
         return _SHIPPED_LICENCE
-    return LICENCE_NOTES[TrunkSource.model_validate(card.training["trunk_source"]).kind]
+    return LICENCE_NOTES[TrunkSource.model_validate(card.training["trunk_source"]).original.kind]
 
 
 def _label_row(evaluation: Evaluation, code: str) -> tuple[object, ...]:

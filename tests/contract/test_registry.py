@@ -61,6 +61,19 @@ def test_a_download_gives_the_same_logits(registry: ModelRegistry, checkpoint: P
         assert torch.equal(before.model(batch), after.model(batch))
 
 
+def test_a_trunk_is_kept_once_for_all_versions(store: Path, checkpoint: Path, tmp_path: Path):
+    registry = MlflowRegistry(f"sqlite:///{store}/mlflow.db", model_name=f"model-{tmp_path.name}", artifact_folder=store / "artifacts")
+
+    def kept() -> int:
+        return len([path for path in store.rglob("trunk.safetensors") if not path.is_symlink()])
+
+    before = kept()
+    folders = [registry.download(registry.add_candidate(checkpoint, metrics=GOOD, tags={}).version) for _ in range(2)]
+
+    assert kept() == before + 1
+    assert (folders[0] / "trunk.safetensors").samefile(folders[1] / "trunk.safetensors")
+
+
 def test_exchanged_weights_are_refused(registry: ModelRegistry, checkpoint: Path):
     version = registry.add_candidate(checkpoint, metrics=GOOD, tags={})
     weights = registry.download(version.version) / "model.safetensors"

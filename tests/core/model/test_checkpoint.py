@@ -8,7 +8,9 @@ from safetensors.torch import load_file, save_file
 from eye_dx_core.errors import BadCheckpoint
 from eye_dx_core.model.adapter import AdapterConfig
 from eye_dx_core.model.checkpoint import CheckpointCard, calibrated, load_checkpoint, save_checkpoint
-from eye_dx_core.model.vit import FundusVit, TrunkConfig, build_model
+from eye_dx_core.model.pretrained import file_sha256
+from eye_dx_core.model.trainable import names_that_learn
+from eye_dx_core.model.vit import TRUNKS, FundusVit, TrunkConfig, build_model
 from eye_dx_core.schema.condition import LABEL_SETS
 
 TINY = TrunkConfig(name="tiny", image_size=32, patch=8, dim=24, depth=2, heads=2)
@@ -50,14 +52,14 @@ def a_card() -> CheckpointCard:
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    save_checkpoint(tmp_path / "checkpoint", a_model(), a_card())
+    save_checkpoint(tmp_path / "checkpoint", a_model(), a_card(), trunk=None)
     return tmp_path / "checkpoint"
 
 
 def test_saved_and_loaded_gives_equal_logits_and_an_equal_card(tmp_path):
     photos, model = torch.randn(4, 3, 32, 32), a_model()
 
-    sha256 = save_checkpoint(tmp_path, model, a_card())
+    sha256 = save_checkpoint(tmp_path, model, a_card(), trunk=None)
     checkpoint = load_checkpoint(tmp_path)
 
     assert torch.equal(checkpoint.model(photos), model(photos))
@@ -67,8 +69,65 @@ def test_saved_and_loaded_gives_equal_logits_and_an_equal_card(tmp_path):
 
 
 def test_saving_twice_gives_the_same_hash_and_leaves_two_files(tmp_path):
-    assert save_checkpoint(tmp_path, a_model(), a_card()) == save_checkpoint(tmp_path, a_model(), a_card())
+    assert save_checkpoint(tmp_path, a_model(), a_card(), trunk=None) == save_checkpoint(tmp_path, a_model(), a_card(), trunk=None)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["card.json", "model.safetensors"]
+
+
+def a_trunk(path: Path, model: FundusVit) -> Path:
+    save_file({name: value for name, value in model.trunk.state_dict().items() if ".adapter_" not in name}, path)
+    return path
+
+
+@pytest.fixture
+def beside_its_trunk(tmp_path) -> Path:
+    """A checkpoint that holds what was learnt, and the trunk as a file of its own."""
+    trunk = a_trunk(tmp_path / "trunk.safetensors", a_model())
+    card = a_card().model_copy(update={"trunk_sha256": file_sha256(trunk)})
+    save_checkpoint(tmp_path / "checkpoint", a_model(), card, trunk=trunk)
+    return tmp_path / "checkpoint"
+
+
+def test_a_checkpoint_holds_what_was_learnt_and_shares_its_trunk(beside_its_trunk):
+    photos = torch.randn(4, 3, 32, 32)
+
+    assert torch.equal(load_checkpoint(beside_its_trunk).model(photos), a_model()(photos))
+    learnt = load_file(beside_its_trunk / "model.safetensors")
+    assert all(name.startswith(("head.", "trunk.fc_norm.")) or ".adapter_" in name for name in learnt)
+    assert (beside_its_trunk / "trunk.safetensors").samefile(beside_its_trunk.with_name("trunk.safetensors"))
+
+
+def test_a_checkpoint_without_its_trunk_says_which_one_it_needs(beside_its_trunk):
+    (beside_its_trunk / "trunk.safetensors").unlink()
+
+    with pytest.raises(BadCheckpoint, match=r"trunk\.safetensors is missing: the checkpoint needs the trunk tiny, [0-9a-f]{12}"):
+        load_checkpoint(beside_its_trunk)
+    elsewhere = beside_its_trunk.with_name("trunk.safetensors")
+    assert load_checkpoint(beside_its_trunk, trunk=elsewhere).card.trunk == TINY
+
+
+def test_another_trunk_than_the_one_it_was_trained_on_is_refused(beside_its_trunk):
+    torch.manual_seed(9)
+    (beside_its_trunk / "trunk.safetensors").unlink()
+    a_trunk(beside_its_trunk / "trunk.safetensors", build_model(TINY, class_count=8))
+
+    with pytest.raises(BadCheckpoint, match="another one than the trunk tiny"):
+        load_checkpoint(beside_its_trunk)
+
+
+@pytest.mark.parametrize(("bottleneck", "megabytes"), [(8, 4), (64, 26)])
+def test_adapters_of_a_full_size_trunk_are_a_small_file(tmp_path, bottleneck, megabytes):
+    shape, adapters = TRUNKS["retfound_mae"], AdapterConfig(bottleneck=bottleneck)
+    with torch.device("meta"):
+        model = build_model(shape, class_count=8, adapters=adapters)
+    for name in names_that_learn(model, "adapters"):
+        owner, _, own = name.rpartition(".")
+        setattr(model.get_submodule(owner), own, torch.nn.Parameter(torch.empty(model.get_parameter(name).shape)))
+    trunk = tmp_path / "trunk.safetensors"
+    trunk.write_bytes(b"stands for 1.2 GB")
+
+    save_checkpoint(tmp_path / "c", model, a_card().model_copy(update={"trunk": shape, "adapters": adapters}), trunk=trunk)
+
+    assert (tmp_path / "c" / "model.safetensors").stat().st_size <= megabytes * 1e6
 
 
 def test_weights_of_another_card_are_refused(folder):
@@ -83,10 +142,8 @@ def test_weights_of_another_card_are_refused(folder):
 def test_a_missing_or_unknown_key_is_refused(tmp_path, change):
     model = a_model()
     weights = {name: value for name, value in (model.state_dict() | change).items() if value is not None}
-    save_checkpoint(tmp_path, model, a_card())
+    save_checkpoint(tmp_path, model, a_card(), trunk=None)
     save_file(weights, tmp_path / "model.safetensors")
-    from eye_dx_core.model.pretrained import file_sha256
-
     card = a_card().model_copy(update={"weights_sha256": file_sha256(tmp_path / "model.safetensors")})
     (tmp_path / "card.json").write_text(card.model_dump_json(), encoding="utf-8")
 

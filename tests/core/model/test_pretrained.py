@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from eye_dx_core.errors import BadCheckpoint
 from eye_dx_core.model.adapter import AdapterConfig
 from eye_dx_core.model.layouts import LayoutKind, Weights
-from eye_dx_core.model.pretrained import file_sha256, load_trunk, shipped_trunk, trunk_shape_of
+from eye_dx_core.model.pretrained import SHIPPED_TRUNK, file_sha256, load_trunk, trunk_shape_of
 from eye_dx_core.model.vit import TRUNKS, FundusVit, TrunkConfig, build_model
 from eye_dx_core.model.weight_file import SOURCE_FIELD
 from tests.foreign_weights import (
@@ -220,8 +220,7 @@ def test_a_file_tells_which_trunk_it_needs(tmp_path, monkeypatch):
     assert trunk_shape_of(a_mae_file(tmp_path)) == TINY
     assert trunk_shape_of(a_fine_tuned_file(tmp_path)) == TINY
     assert trunk_shape_of(a_dinov2_file(tmp_path)) == TINY_DINO
-    with shipped_trunk() as path:
-        assert trunk_shape_of(path) == TRUNKS["small"]
+    assert trunk_shape_of(SHIPPED_TRUNK) == TRUNKS["small"]
 
 
 def test_a_file_for_no_trunk_of_ours_is_refused_with_its_keys(tmp_path):
@@ -239,11 +238,10 @@ def test_a_file_of_no_vision_transformer_is_refused_as_such(tmp_path):
 
 def test_the_shipped_trunk_fits_and_is_small_and_is_the_file_its_card_describes():
     model = build_model(TRUNKS["small"], class_count=8, adapters=AdapterConfig())
-    with shipped_trunk() as path:
-        source = load_trunk(model, path)
-        card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        assert path.stat().st_size <= 12 * 2**20
+    source = load_trunk(model, SHIPPED_TRUNK)
+    card = json.loads(SHIPPED_TRUNK.with_suffix(".json").read_text(encoding="utf-8"))
 
+    assert SHIPPED_TRUNK.stat().st_size <= 12 * 2**20
     assert card["sha256"] == source.sha256
     assert card["first_seed"] >= 10_000_000
     assert TrunkConfig.model_validate(card["trunk"]) == TRUNKS["small"]
