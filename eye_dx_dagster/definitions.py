@@ -16,8 +16,9 @@ from eye_dx_dagster.defs.training import assets as training
 from eye_dx_dagster.defs.training import checks as training_checks
 from eye_dx_dagster.resources import RESOURCES
 
-# Dagster passes itself an argument that it calls beta, and would say so at every start of every process.
+# Dagster passes itself an argument that it calls beta, and reads a property that it calls a preview; it would say so every time.
 warnings.filterwarnings("ignore", "Parameter `owners` of initializer `SensorDefinition", dg.BetaWarning)
+warnings.filterwarnings("ignore", ".*expected_writer_count", dg.PreviewWarning)
 
 TRAINING_ASSETS = [
     dataset.dataset_manifest,

@@ -215,6 +215,17 @@ def start_training_run(
         client.set_terminated(run_id, RunStatus.to_string(status))
 
 
+def open_training_run(tracking_uri: str, run_id: str) -> TrainingRun:
+    """A run that another process has started and will close.
+
+    Raises:
+        NotFound: there is no such run.
+    """
+    with _errors(f"there is no MLflow run {run_id}"):
+        client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+        return TrainingRun(client, run_id, client.get_run(run_id).info.experiment_id)
+
+
 def log_files(tracking_uri: str, run_id: str, paths: Sequence[Path]) -> None:
     """Keep files with a run that has ended."""
     with _errors():

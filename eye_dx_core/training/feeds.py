@@ -16,8 +16,10 @@ from eye_dx_core.dataset.augment import Augmentation, augment_batch
 from eye_dx_core.model.preprocess import Preprocess, to_unit
 from eye_dx_core.model.vit import FundusVit
 from eye_dx_core.training.precision import Precision, autocast
+from eye_dx_core.training.team import ALONE, Team
 
 _READING_BATCH = 32
+_ALL = slice(None)
 
 
 class Feed(Protocol):
@@ -32,8 +34,11 @@ class Feed(Protocol):
         """How many photographs there are."""
         ...
 
-    def vary(self, model: FundusVit, chosen: NDArray[np.int64], generator: torch.Generator) -> torch.Tensor:
-        """Logits (photo, class) of the chosen photographs, varied as in training; the only source of chance is the generator."""
+    def vary(self, model: FundusVit, chosen: NDArray[np.int64], generator: torch.Generator, *, part: slice = _ALL) -> torch.Tensor:
+        """Logits (photo, class) of a part of the chosen photographs, varied as in training.
+
+        The only source of chance is the generator, and it gives for all that are chosen, whatever the part.
+        """
         ...
 
     def read(self, model: FundusVit, chosen: NDArray[np.int64]) -> torch.Tensor:
@@ -70,11 +75,11 @@ class PhotoFeed:
         """See the protocol."""
         return len(self.photos)
 
-    def vary(self, model: FundusVit, chosen: NDArray[np.int64], generator: torch.Generator) -> torch.Tensor:
+    def vary(self, model: FundusVit, chosen: NDArray[np.int64], generator: torch.Generator, *, part: slice = _ALL) -> torch.Tensor:
         """See the protocol."""
         device = next(model.parameters()).device
         photos = augment_batch(to_unit(self.photos.squares[chosen]).to(device), self.augmentation, generator)
-        return model(self.preprocess.normalise(photos))
+        return model(self.preprocess.normalise(photos[part]))
 
     def read(self, model: FundusVit, chosen: NDArray[np.int64]) -> torch.Tensor:
         """See the protocol."""
@@ -98,10 +103,10 @@ class TokenFeed:
         """See the protocol."""
         return len(self.condition_indices)
 
-    def vary(self, model: FundusVit, chosen: NDArray[np.int64], generator: torch.Generator) -> torch.Tensor:
+    def vary(self, model: FundusVit, chosen: NDArray[np.int64], generator: torch.Generator, *, part: slice = _ALL) -> torch.Tensor:
         """See the protocol."""
         views = torch.randint(len(self.tokens), (len(chosen),), generator=generator)
-        return self._logits(model, self.tokens[views, torch.from_numpy(chosen)])
+        return self._logits(model, self.tokens[views[part], torch.from_numpy(chosen[part])])
 
     def read(self, model: FundusVit, chosen: NDArray[np.int64]) -> torch.Tensor:
         """See the protocol."""
@@ -177,8 +182,12 @@ def predict_logits(model: FundusVit, squares: NDArray[np.uint8], preprocess: Pre
     return read_all(model, PhotoFeed(LabelledPhotos(squares, nothing), preprocess, Augmentation()))
 
 
-def read_all(model: FundusVit, feed: Feed, *, precision: Precision = "auto") -> torch.Tensor:
-    """Logits (photo, class) of all photographs of a feed, batch by batch, on the CPU."""
+def read_all(model: FundusVit, feed: Feed, *, precision: Precision = "auto", team: Team = ALONE) -> torch.Tensor:
+    """Logits (photo, class) of all photographs of a feed, batch by batch, on the CPU; each member of a team reads its part."""
+    logits = torch.zeros(len(feed), model.head.out_features, device=model.head.weight.device)
+    own = np.arange(len(feed))[team.part_of(len(feed))]
     with torch.inference_mode(), autocast(model, precision):
-        batches = np.array_split(np.arange(len(feed)), max(1, -(-len(feed) // _READING_BATCH)))
-        return torch.cat([feed.read(model, chosen).float().cpu() for chosen in batches])
+        for start in range(0, len(own), _READING_BATCH):
+            chosen = own[start : start + _READING_BATCH]
+            logits[chosen] = feed.read(model, chosen).float()
+    return team.sum(logits).cpu()

@@ -31,6 +31,7 @@ from eye_dx_core.training.feeds import Feed, LabelledPhotos, PhotoFeed, TokenSto
 from eye_dx_core.training.loop import EpochResult, fine_tune
 from eye_dx_core.training.losses import Objective, log_shares
 from eye_dx_core.training.state import TrainingState
+from eye_dx_core.training.team import join_team
 
 _LIBRARIES = ("torch", "timm", "numpy", "safetensors")
 
@@ -48,6 +49,7 @@ def train_checkpoint(
 ) -> Iterator[EpochResult]:
     """Fine-tune, calibrate and save; the folder holds the checkpoint when the last result has been taken.
 
+    Started by `torchrun`, its processes train together; each gets the results, and the first one writes.
     The test split is not touched. A training that was killed is taken up where its last finished epoch left it.
 
     Args:
@@ -68,21 +70,24 @@ def train_checkpoint(
     """
     findings = check_dataset(manifest, splits, waivers)
     require_sound(findings)
-    trunk_file = SHIPPED_TRUNK if trunk is None else encoder_file(trunk, cache_folder / "trunks")
-    shape = trunk_shape_of(trunk_file)
-    preprocess = shape.preprocess(config.image_size)
-    train, validation, calibration = (
-        _load_split(split, photo_folder, manifest, splits, size=preprocess.size, cache_folder=cache_folder)
-        for split in (Split.TRAIN, Split.VALIDATION, Split.CALIBRATION)
-    )
+    team = join_team()
+    with team.first_goes_ahead():
+        trunk_file = SHIPPED_TRUNK if trunk is None else encoder_file(trunk, cache_folder / "trunks")
+        shape = trunk_shape_of(trunk_file)
+        preprocess = shape.preprocess(config.image_size)
+        train, validation, calibration = (
+            _load_split(split, photo_folder, manifest, splits, size=preprocess.size, cache_folder=cache_folder)
+            for split in (Split.TRAIN, Split.VALIDATION, Split.CALIBRATION)
+        )
     objective = _objective(train, manifest, config)
     prior = _deployment_prior(config, manifest.label_set.codes)
     model, source = _build_pretrained(shape, trunk_file, _adapters(config), class_count=len(objective.counts), config=config)
     state = TrainingState(cache_folder / "training", _fingerprint(config, manifest, splits, source, preprocess))
     learn, judge = (PhotoFeed(one, preprocess, config.augmentation) for one in (train, validation))
-    learn, judge = _feeds(model, source, learn, judge, config, cache_folder / "tokens")
+    with team.first_goes_ahead():
+        learn, judge = _feeds(model, source, learn, judge, config, cache_folder / "tokens")
     best: dict[str, float] = {}
-    for epoch in fine_tune(model, train=learn, validation=judge, objective=objective, config=config, state=state):
+    for epoch in fine_tune(model, train=learn, validation=judge, objective=objective, config=config, state=state, team=team):
         if epoch.is_best:
             best = {
                 "validation_score": epoch.score,
@@ -90,6 +95,8 @@ def train_checkpoint(
                 "validation_balanced_accuracy": epoch.balanced_accuracy,
             }
         yield epoch
+    if not team.is_first:
+        return
     logits = mask_unlearnt(predict_logits(model, calibration.squares, preprocess), objective.counts)
     judged = _calibrate(logits, calibration, objective, prior)
     card = CheckpointCard(

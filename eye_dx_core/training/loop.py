@@ -21,6 +21,7 @@ from eye_dx_core.training.losses import Objective
 from eye_dx_core.training.precision import autocast
 from eye_dx_core.training.schedule import learning_rate_at
 from eye_dx_core.training.state import TrainingState
+from eye_dx_core.training.team import ALONE, Team
 
 _LARGEST_GRADIENT = 1.0
 
@@ -57,6 +58,7 @@ def fine_tune(
     objective: Objective,
     config: TrainingConfig,
     state: TrainingState | None = None,
+    team: Team = ALONE,
 ) -> Iterator[EpochResult]:
     """Train what the method lets learn; when the last result has been taken, the model holds the best epoch.
 
@@ -70,11 +72,12 @@ def fine_tune(
         config: the knobs.
         state: where each finished epoch is kept. After a kill, a training that finds its state there repeats the results
             that it has, goes on with the next epoch, and ends with the weights that it would have had anyway.
+        team: the processes that train together; every member runs this and gets the same results.
 
     Raises:
-        BadSettings: the loss became infinite.
+        BadSettings: the loss became infinite, or batches are too small for every member to get a photograph.
     """
-    learner = _Learner(model.eval(), objective, config, photos=len(train))
+    learner = _Learner(model.eval(), objective, config, photos=len(train), team=team)
     results = learner.resume(state) if state else []
     yield from results
     for epoch in range(len(results) + 1, config.epochs + 1):
@@ -82,12 +85,12 @@ def fine_tune(
             break
         started = time.monotonic()
         train_loss = learner.train_one_epoch(train)
-        result = _judge(model, validation, objective, config, results, train_loss, learner.learning_rate)
+        result = _judge(model, validation, objective, config, results, train_loss, learner.learning_rate, team)
         result = result.model_copy(update={"seconds": time.monotonic() - started})
         if result.is_best:
             learner.keep_best()
         results.append(result)
-        if state:
+        if state and team.is_first:
             learner.save(state, results)
         yield result
     learner.restore_best()
@@ -105,10 +108,11 @@ def _judge(
     earlier: Sequence[EpochResult],
     train_loss: float,
     learning_rate: float,
+    team: Team,
 ) -> EpochResult:
     """How the validation photographs are read now."""
     truth = validation.condition_indices
-    logits = mask_unlearnt(read_all(model, validation, precision=config.precision), objective.counts)
+    logits = mask_unlearnt(read_all(model, validation, precision=config.precision, team=team), objective.counts)
     # What the logits contain of the class shares is no evidence.
     logits = logits - torch.tensor(objective.contained_log_prior)
     probabilities = logits.softmax(dim=1).double().numpy()
@@ -129,14 +133,16 @@ def _judge(
 class _Learner:
     """What changes from step to step: the weights that learn, the optimizer, the random streams, the step."""
 
-    def __init__(self, model: FundusVit, objective: Objective, config: TrainingConfig, *, photos: int) -> None:
+    def __init__(self, model: FundusVit, objective: Objective, config: TrainingConfig, *, photos: int, team: Team) -> None:
         names = set(select_trainable(model, config.method))
         self.model, self.objective, self.config = model, objective, config
         self.learning = {name: parameter for name, parameter in model.named_parameters() if name in names}
         self.optimizer = torch.optim.AdamW(_groups(self.learning, model.depth, config), lr=config.learning_rate)
         self.rng, self.generator = np.random.default_rng(config.seed), torch.Generator().manual_seed(config.seed)
         self.step, self.batches_per_epoch = 0, -(-photos // config.batch_size)
-        self.best = self._copy()
+        self.best, self.team = self._copy(), team
+        if photos // self.batches_per_epoch < team.size:
+            raise BadSettings(f"batch_size {config.batch_size} leaves some of {team.size} processes without photographs: take a larger one")
 
     @property
     def learning_rate(self) -> float:
@@ -207,17 +213,23 @@ class _Learner:
     def _train_one_batch(self, train: Feed, chosen: NDArray[np.int64]) -> float:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate * group["scale"]
+        part = self.team.part_of(len(chosen))
+        own = chosen[part]
         with autocast(self.model, self.config.precision):
-            logits = train.vary(self.model, chosen, self.generator).float()
-        loss = self.objective(logits, torch.from_numpy(train.condition_indices[chosen]).to(logits.device))
-        if not loss.isfinite():
+            logits = train.vary(self.model, chosen, self.generator, part=part).float()
+        # The mean over the batch is the sum of the members' means, each by its share.
+        share = len(own) / len(chosen)
+        loss = self.objective(logits, torch.from_numpy(train.condition_indices[own]).to(logits.device)) * share
+        whole = self.team.sum(loss.detach().clone())
+        if not whole.isfinite():
             raise BadSettings(f"training diverged at learning rate {self.config.learning_rate:g}: take a smaller one")
         self.optimizer.zero_grad()
         loss.backward()
+        self.team.sum_gradients(self.learning.values())
         nn.utils.clip_grad_norm_(self.learning.values(), _LARGEST_GRADIENT)
         self.optimizer.step()
         self.step += 1
-        return float(loss.detach())
+        return float(whole)
 
 
 def _groups(learning: Mapping[str, nn.Parameter], depth: int, config: TrainingConfig) -> list[dict[str, object]]:

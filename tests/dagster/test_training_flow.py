@@ -6,6 +6,7 @@ from typing import get_args
 
 import dagster as dg
 import pytest
+from mlflow.tracking import MlflowClient
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -23,7 +24,12 @@ from eye_dx_dagster.defs.training import assets as training
 from eye_dx_dagster.defs.training import checks as training_checks
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore::dagster.BetaWarning", "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning", "ignore::ResourceWarning"
+    "ignore::dagster.BetaWarning",
+    "ignore::dagster.PreviewWarning",
+    "ignore::DeprecationWarning",
+    "ignore::FutureWarning",
+    "ignore::UserWarning",
+    "ignore::ResourceWarning",
 )
 KNOBS = {"epochs": 2, "batch_size": 8, "bottleneck": 8, "seed": 3}
 UPSTREAM = [dataset.dataset_manifest, dataset.imbalance_report, dataset.dataset_splits, training.fine_tuned_checkpoint]
@@ -112,3 +118,15 @@ def test_copies_and_grade_zero_under_dr_stop_training_until_they_are_waived(sett
 
 def command_error(*words: object) -> str:
     return str(CliRunner().invoke(app, [str(word) for word in words]).exception)
+
+
+def test_a_team_of_processes_trains_and_reports_to_the_run(settings: Settings, tmp_path: Path):
+    done = materialise(settings, UPSTREAM, MemoryRegistry(tmp_path / "registry"), processes=2)
+
+    assert done.success, [event.message for event in done.all_events if event.is_failure]
+    card = load_checkpoint(settings.prepared / "checkpoint").card
+    assert card.training["epochs"] == 2
+    (finished,) = done.asset_materializations_for_node("fine_tuned_checkpoint")
+    run_id = str(finished.metadata["mlflow_run_id"].value)
+    epochs = MlflowClient(tracking_uri=settings.mlflow_address).get_metric_history(run_id, "train_loss")
+    assert [one.step for one in epochs] == [1, 2]

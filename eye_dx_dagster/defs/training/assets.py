@@ -1,6 +1,7 @@
 """The model as assets: the fine-tuned checkpoint, how it does on photographs it has never seen, and its place in the registry."""
 
 import json
+import sys
 
 import dagster as dg
 from pydantic import Field
@@ -8,8 +9,9 @@ from pydantic import Field
 from eye_dx_core.dataset.manifest import load_manifest
 from eye_dx_core.dataset.splitting import load_splits
 from eye_dx_core.registry.port import CHAMPION, PHANTOMS, TRAINED_ON, ModelRegistry
-from eye_dx_core.settings import Settings
+from eye_dx_core.settings import Settings, child_environment
 from eye_dx_dagster.defs.dataset.assets import dataset_splits, inline_png
+from eye_dx_dagster.defs.training.running import run_fine_tuning
 from eye_dx_dagster.defs.training.stored import checkpoint_folder, load_metrics
 from eye_dx_dagster.resources import as_dagster_failures
 
@@ -32,6 +34,7 @@ class FineTuning(dg.Config):
         description="How common labels are among those who will be screened, e.g. N: 0.9; labels left out share the rest. "
         "Empty counts all as equally common, which finds more disease and alarms more often.",
     )
+    processes: int = Field(default=1, ge=1, description="Processes that train together on one machine: as many as it has GPUs.")
     seed: int = Field(default=0, description="Two runs with one seed on one machine give the same model.")
 
 
@@ -41,17 +44,13 @@ def fine_tuned_checkpoint(
 ) -> dg.MaterializeResult:
     """Weights and card of the model, fine-tuned with adapters after attention and after the MLP of each block.
 
-    Epochs appear in the log and as MLflow metrics while it runs.
+    Epochs appear in the log and as MLflow metrics while it runs. With more than one process, `torchrun` starts them and each
+    batch is divided among them; the weights are the same up to rounding.
     """
-    from eye_dx_core import wiring
-    from eye_dx_core.dataset.waivers import load_waivers
     from eye_dx_core.model.checkpoint import load_checkpoint
     from eye_dx_core.registry.mlflow import start_training_run
-    from eye_dx_core.training.config import parse_config
-    from eye_dx_core.training.fine_tuning import train_checkpoint
 
-    manifest, splits = load_manifest(settings.prepared / "manifest.json"), load_splits(settings.prepared / "splits.json")
-    folder = checkpoint_folder(settings)
+    folder, knobs = checkpoint_folder(settings), config.model_dump(exclude={"processes"})
     dagster_url = f"http://127.0.0.1:{settings.dagster_port}/runs/{context.run_id}"
     with (
         as_dagster_failures(),
@@ -64,22 +63,19 @@ def fine_tuned_checkpoint(
                 "dagster.asset_key": context.asset_key.to_user_string(),
                 "dagster.run_url": dagster_url,
             },
-            dataset=("training-photographs", manifest.fingerprint),
+            dataset=("training-photographs", load_manifest(settings.prepared / "manifest.json").fingerprint),
             artifact_folder=settings.mlflow_artifacts,
         ) as run,
     ):
-        for epoch in train_checkpoint(
-            folder=folder,
-            photo_folder=settings.training_photos,
-            manifest=manifest,
-            splits=splits,
-            config=parse_config(config.model_dump()),
-            trunk=wiring.trunk_weights(settings),
-            cache_folder=settings.prepared / "cache",
-            waivers=load_waivers(settings.waivers),
-        ):
-            run.log_epoch(epoch.epoch, epoch.as_metrics())
-            context.log.info("%s", epoch)
+        if config.processes > 1:
+            order = json.dumps({"knobs": knobs, "mlflow_run_id": run.run_id})
+            torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(config.processes)]
+            command = [*torchrun, "-m", "eye_dx_dagster.defs.training.team_process", order]
+            dg.PipesSubprocessClient().run(context=context, command=command, env=child_environment(settings))
+        else:
+            for epoch in run_fine_tuning(settings, knobs):
+                run.log_epoch(epoch.epoch, epoch.as_metrics())
+                context.log.info("%s", epoch)
         (folder / "mlflow_run.json").write_text(json.dumps({"run_id": run.run_id}), encoding="utf-8")
     checkpoint = load_checkpoint(folder)
     return dg.MaterializeResult(
