@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from eye_dx_core.dataset.cache import load_squares
 from eye_dx_core.dataset.manifest import Manifest, ManifestRow
 from eye_dx_core.dataset.phantom_folders import holds_phantoms
@@ -14,6 +16,7 @@ from eye_dx_core.training.comparison import Comparison, compare
 from eye_dx_core.training.evaluation import Answers, answer, evaluate
 from eye_dx_core.training.figures import evaluation_figures
 from eye_dx_core.training.model_card import model_card
+from eye_dx_core.training.source_probe import LARGEST_SAMPLE, SourceProbe, pooled_features, probe_sources
 
 MODEL_CARD = "model_card.md"
 
@@ -49,14 +52,23 @@ def judge_checkpoint(
         BadDataset: the test split is empty.
         BadCheckpoint: weights or card are damaged.
     """
-    rows = [row for row in manifest.rows if splits.assignment[row.photo_id] is Split.TEST and row.duplicate_of is None]
-    answers = _read(load_checkpoint(folder), rows, photo_folder, cache_folder)
+    train, rows = (
+        [row for row in manifest.rows if splits.assignment[row.photo_id] is split and row.duplicate_of is None]
+        for split in (Split.TRAIN, Split.TEST)
+    )
+    checkpoint = load_checkpoint(folder)
+    answers = _read(checkpoint, rows, photo_folder, cache_folder)
     evaluation = evaluate(answers)
+    probe = _probe(checkpoint, train, rows, photo_folder, cache_folder)
     against = _against(answers, champion, rows, photo_folder, cache_folder)
-    text = model_card(answers.card, evaluation, manifest, splits, has_seen_phantoms=holds_phantoms(photo_folder), against=against)
+    text = model_card(
+        answers.card, evaluation, manifest, splits, has_seen_phantoms=holds_phantoms(photo_folder), against=against, probe=probe
+    )
     (folder / MODEL_CARD).write_text(text, encoding="utf-8")
     return Judgement(
-        metrics=evaluation.as_metrics() | (against.as_metrics() if against else {}),
+        metrics=evaluation.as_metrics()
+        | (against.as_metrics() if against else {})
+        | ({"source_recall": probe.source_recall, "label_recall_by_source": probe.label_recall} if probe else {}),
         figures=evaluation_figures(answers, evaluation),
         card=text,
     )
@@ -70,6 +82,27 @@ def _read(checkpoint: Checkpoint, rows: Sequence[ManifestRow], photo_folder: Pat
         [row.label for row in rows],
         patients=[row.patient_key for row in rows],
         sources=[row.source for row in rows],
+    )
+
+
+def _probe(
+    checkpoint: Checkpoint, train: Sequence[ManifestRow], test: Sequence[ManifestRow], photo_folder: Path, cache_folder: Path
+) -> SourceProbe | None:
+    """Whether the camera alone could have given the score; nothing is read where there is a single source."""
+    if len({row.source for row in train}) < 2:
+        return None
+    drawn = np.sort(np.random.default_rng(0).permutation(len(train))[:LARGEST_SAMPLE])
+    sample, size = [train[place] for place in drawn], checkpoint.card.preprocess.size
+    features, test_features = (
+        pooled_features(checkpoint, load_squares(photo_folder, rows, size=size, cache_folder=cache_folder)) for rows in (sample, test)
+    )
+    return probe_sources(
+        features,
+        [row.source for row in sample],
+        [row.label for row in sample],
+        test_features=test_features,
+        test_sources=[row.source for row in test],
+        test_labels=[row.label for row in test],
     )
 
 

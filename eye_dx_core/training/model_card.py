@@ -10,12 +10,20 @@ from eye_dx_core.model.layouts import LICENCE_NOTES
 from eye_dx_core.model.weight_file import TrunkSource
 from eye_dx_core.training.comparison import Comparison
 from eye_dx_core.training.evaluation import Evaluation
+from eye_dx_core.training.source_probe import SourceProbe
 
 _SHIPPED_LICENCE = "Apache-2.0 (shipped with Eye Dx; pre-trained on drawings)"
 
 
 def model_card(
-    card: CheckpointCard, evaluation: Evaluation, manifest: Manifest, splits: Splits, *, has_seen_phantoms: bool, against: Comparison | None
+    card: CheckpointCard,
+    evaluation: Evaluation,
+    manifest: Manifest,
+    splits: Splits,
+    *,
+    has_seen_phantoms: bool,
+    against: Comparison | None,
+    probe: SourceProbe | None,
 ) -> str:
     """Markdown for whoever decides about the version. Holds counts and hashes, no file name and no patient."""
     parts = [
@@ -34,6 +42,7 @@ def model_card(
                 for source, one in evaluation.by_source.items()
             ],
         ),
+        _camera(evaluation, probe),
         "## Against the champion",
         "\n".join(f"- {line}" for line in against.sentences()) if against else "There was none that could be compared.",
         "## What it learnt from",
@@ -58,6 +67,17 @@ def _use(evaluation: Evaluation, *, has_seen_phantoms: bool) -> str:
         lines.append("All test photographs come from one source; how it reads another camera is not known.")
     lines.append("Labels without training photographs are never its answer.")
     return "\n\n".join(lines)
+
+
+def _camera(evaluation: Evaluation, probe: SourceProbe | None) -> str:
+    """What the probe means for whoever believes the score."""
+    if probe is None:
+        return "Whether the camera explains the score was not measured: there is a single source."
+    return (
+        f"Could the camera explain the score? A linear probe tells the source of {probe.source_recall:.0%} of the photographs "
+        f"(by chance {1 / probe.sources:.0%}). Answering each with the label that its source is known for is right for "
+        f"{probe.label_recall:.0%}, mean over the labels; the model is right for {evaluation.balanced_accuracy:.0%}."
+    )
 
 
 def _data(manifest: Manifest, splits: Splits) -> str:

@@ -141,6 +141,7 @@ def test_the_model_card_travels_with_the_checkpoint(tmp_path: Path):
         "Not tested at all: A, CSC, D, G, RP, RVO",
         "## Against the champion",
         "licence: Apache-2.0",
+        "Could the camera explain the score?",
     ):
         assert words in card
     assert "against_champion_high" in judged.metrics
