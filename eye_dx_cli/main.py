@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from eye_dx_cli import cases, models, photographs, queues, serving, weights
+from eye_dx_cli import cases, models, photographs, queues, serving, training, weights
 from eye_dx_core.errors import EyeDxError
 
 app = typer.Typer(
@@ -15,6 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 photographs.register(app)
+training.register(app)
 cases.register(app)
 serving.register(app)
 app.add_typer(queues.app, name="queue")

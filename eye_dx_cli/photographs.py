@@ -45,7 +45,7 @@ def dataset_report(
     from eye_dx_core.dataset.scanning import scan_photos
 
     settings = get_settings()
-    manifest = scan_photos(folder or settings.training_photos, label_set=_label_set(label_set or settings.label_set))
+    manifest = scan_photos(folder or settings.training_photos, label_set=label_set_of(label_set or settings.label_set))
     report = analyse_imbalance(manifest.counts)
     if as_json:
         show_json({"imbalance": report.model_dump(mode="json"), "refused": [one.model_dump(mode="json") for one in manifest.refused]})
@@ -113,7 +113,7 @@ def _findings(folder: Path | None, label_set: str | None) -> tuple[tuple["Findin
     from eye_dx_core.dataset.waivers import load_waivers
 
     settings = get_settings()
-    manifest = scan_photos(folder or settings.training_photos, label_set=_label_set(label_set or settings.label_set))
+    manifest = scan_photos(folder or settings.training_photos, label_set=label_set_of(label_set or settings.label_set))
     findings = check_dataset(manifest, split_by_patient(manifest, seed=0), load_waivers(settings.waivers))
     refused = {f"refused {number}": one.path for number, one in enumerate(manifest.refused)}
     return findings, refused | {row.photo_id: row.path for row in manifest.rows}
@@ -127,71 +127,6 @@ def _with_paths(why: str, paths: dict[str, str]) -> str:
 def _claim_row(finding: "Finding") -> tuple[object, ...]:
     state = "holds" if finding.holds else "waived" if finding.waiver else "BLOCKS" if finding.is_blocking else "warns"
     return finding.claim, state, len(finding.offenders) or None, finding.meaning
-
-
-def train(
-    folder: Annotated[Path | None, typer.Argument(help="Class folders; default is the configured dataset.")] = None,
-    model: Annotated[
-        str, typer.Option(help="RETFound_mae or RETFound_dinov2 (need --pretrained), or small (the shipped trunk).")
-    ] = "RETFound_mae",
-    pretrained: Annotated[Path | None, typer.Option(help="Pretrained weights; default EYE_DX_PRETRAINED.")] = None,
-    nb_classes: Annotated[int, typer.Option(help="8, 12, 13 or 2 (normal/disease).")] = 8,
-    method: Annotated[str, typer.Option(help="adapters, adapters-last-k, probe or full.")] = "adapters",
-    bottleneck: Annotated[int, typer.Option(help="Width of the adapters.")] = 32,
-    last_blocks: Annotated[int, typer.Option(help="With adapters-last-k: blocks that hold adapters.")] = 4,
-    loss: Annotated[
-        str, typer.Option(help="auto, balanced_softmax, cross_entropy, weighted_cross_entropy, class_balanced, focal.")
-    ] = "auto",
-    sampling: Annotated[str, typer.Option(help="auto, natural, square_root or balanced.")] = "auto",
-    batch_size: Annotated[int, typer.Option(min=1)] = 16,
-    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-3,
-    epochs: Annotated[int, typer.Option(min=1)] = 100,
-    save_path: Annotated[Path, typer.Option(help="Folder of the checkpoint.")] = Path("checkpoint"),
-    deployment_prior: Annotated[
-        list[str] | None,
-        typer.Option(help="Label and how common it is among those who will be screened, e.g. N=0.9; may be repeated. Default: all alike."),
-    ] = None,
-    seed: Annotated[int, typer.Option()] = 0,
-) -> None:
-    """Fine-tune outside Dagster; the best epoch by validation is kept. Defaults are those of the original command line.
-
-    Killed and started again with the same options, it goes on after the last finished epoch.
-    """
-    from eye_dx_core.dataset.scanning import scan_photos
-    from eye_dx_core.dataset.splitting import split_by_patient
-    from eye_dx_core.dataset.waivers import load_waivers
-    from eye_dx_core.training.config import parse_config
-    from eye_dx_core.training.fine_tuning import train_checkpoint
-
-    settings = get_settings()
-    config = parse_config(
-        {
-            "method": method,
-            "bottleneck": bottleneck,
-            "last_blocks": last_blocks,
-            "loss": loss,
-            "sampling": sampling,
-            "batch_size": batch_size,
-            "learning_rate": lr,
-            "epochs": epochs,
-            "deployment_prior": {code: share for code, _, share in (one.partition("=") for one in deployment_prior or ())},
-            "seed": seed,
-        }
-    )
-    photos = folder or settings.training_photos
-    manifest = scan_photos(photos, label_set=_label_set(_LABEL_SET_BY_COUNT.get(nb_classes, str(nb_classes))))
-    for epoch in train_checkpoint(
-        folder=save_path,
-        photo_folder=photos,
-        manifest=manifest,
-        splits=split_by_patient(manifest, seed=0),
-        config=config,
-        trunk=_trunk(model, pretrained or wiring.trunk_weights(settings)),
-        cache_folder=settings.prepared / "cache",
-        waivers=load_waivers(settings.waivers),
-    ):
-        console.print(str(epoch))
-    console.print(f"checkpoint is in {save_path}", soft_wrap=True)
 
 
 def diagnose(
@@ -236,25 +171,20 @@ def diagnose(
         raise typer.Exit(1)
 
 
-def _label_set(name: str) -> LabelSet:
-    if name not in LABEL_SETS:
+def label_set_of(name: str | int) -> LabelSet:
+    """A label set by its name, or by how many classes it has.
+
+    Raises:
+        BadSettings: there is none of that name or size.
+    """
+    known = _LABEL_SET_BY_COUNT.get(name) if isinstance(name, int) else name
+    if known not in LABEL_SETS:
         raise BadSettings(f"unknown label set {name}: take one of {', '.join(LABEL_SETS)} (8, 12, 13 or 2 classes)")
-    return LABEL_SETS[name]
-
-
-def _trunk(model: str, weights: Path | None) -> Path | None:
-    if model == "small":
-        return None
-    if model not in ("RETFound_mae", "RETFound_dinov2"):
-        raise BadSettings("--model must be RETFound_mae, RETFound_dinov2 or small")
-    if weights is None:
-        raise BadSettings(f"{model} needs its weights (gated upstream): pass --pretrained or set EYE_DX_PRETRAINED, or use --model small")
-    return weights
+    return LABEL_SETS[known]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands on photographs to the root command."""
     app.command()(phantoms)
     app.add_typer(dataset_app, name="dataset")
-    app.command()(train)
     app.command()(diagnose)

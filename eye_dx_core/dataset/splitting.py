@@ -65,6 +65,21 @@ def split_by_patient(manifest: Manifest, *, seed: int, shares: SplitShares | Non
     return Splits(assignment=assignment, counts=_count(manifest, assignment), fingerprint=_fingerprint(manifest, assignment))
 
 
+def leave_source_out(manifest: Manifest, source: str, *, seed: int) -> Splits:
+    """As `split_by_patient`, but the test split is one source: every group with a photograph of it, and nothing else.
+
+    A group that spans sources is tested as a whole, so that none of its patients is learnt from.
+    """
+    groups = group_of_photos(manifest)
+    unseen = {groups[row.photo_id] for row in manifest.rows if row.source == source}
+    usual = split_by_patient(manifest, seed=seed).assignment
+    assignment = {
+        photo_id: Split.TEST if groups[photo_id] in unseen else Split.TRAIN if split is Split.TEST else split
+        for photo_id, split in usual.items()
+    }
+    return Splits(assignment=assignment, counts=_count(manifest, assignment), fingerprint=_fingerprint(manifest, assignment))
+
+
 def look_alikes_spanning_splits(manifest: Manifest, splits: Splits) -> tuple[str, ...]:
     """Ids of photographs that look like one in another split; there must be none."""
     pairs = [(one.photo_id, one.other_id) for one in manifest.look_alikes]

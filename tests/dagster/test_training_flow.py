@@ -130,3 +130,10 @@ def test_a_team_of_processes_trains_and_reports_to_the_run(settings: Settings, t
     run_id = str(finished.metadata["mlflow_run_id"].value)
     epochs = MlflowClient(tracking_uri=settings.mlflow_address).get_metric_history(run_id, "train_loss")
     assert [one.step for one in epochs] == [1, 2]
+
+
+def test_the_command_line_says_how_an_unseen_source_is_read(settings: Settings):
+    said = command("leave-one-source-out", settings.training_photos, "--model", "small", "--epochs", 1)
+
+    assert "camera_b" in said
+    assert "learnt nowhere else: N" in said
