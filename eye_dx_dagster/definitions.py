@@ -8,6 +8,7 @@ from eye_dx_dagster.defs.dataset import assets as dataset
 from eye_dx_dagster.defs.dataset import checks as dataset_checks
 from eye_dx_dagster.defs.diagnosis import jobs as diagnosis
 from eye_dx_dagster.defs.diagnosis import sensors as diagnosis_sensors
+from eye_dx_dagster.defs.registry import assets as registry_assets
 from eye_dx_dagster.defs.registry import jobs as registry
 from eye_dx_dagster.defs.reports import assets as reports
 from eye_dx_dagster.defs.reports import jobs as report_jobs
@@ -27,6 +28,7 @@ TRAINING_ASSETS = [
     training.fine_tuned_checkpoint,
     training.checkpoint_evaluation,
     training.model_candidate,
+    registry_assets.model_registry,
 ]
 
 # One process: each asset reads what the last one wrote, and a process per step would cost two seconds each.

@@ -10,6 +10,8 @@ from eye_dx_core.schema.frozen import Frozen
 CANDIDATE, CHAMPION, PREVIOUS_CHAMPION = "candidate", "champion", "previous_champion"
 TRUNK_FILE = "trunk.safetensors"
 TRAINED_ON, PHANTOMS = "trained_on", "phantoms"
+DATA, MADE_BY = "data_fingerprint", "code_commit"
+"""Tags: the photographs a version learnt from, and the code that made it."""
 
 
 class ModelVersion(Frozen):

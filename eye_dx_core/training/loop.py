@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 
 import numpy as np
 import torch
@@ -30,6 +31,8 @@ class EpochResult(Frozen):
     """One pass over the training photographs, and how the validation photographs were read after it."""
 
     epoch: int
+    epochs: int
+    """How many there will be at most."""
     train_loss: float
     validation_loss: float
     balanced_accuracy: float
@@ -40,13 +43,14 @@ class EpochResult(Frozen):
 
     def as_metrics(self) -> dict[str, float]:
         """The numbers by name, for a tracker."""
-        return {name: float(value) for name, value in self.model_dump().items() if name != "epoch"}
+        return {name: float(value) for name, value in self.model_dump(exclude={"epoch", "epochs"}).items()}
 
     def __str__(self) -> str:
         best = ", best so far" if self.is_best else ""
+        left = timedelta(seconds=round(self.seconds * (self.epochs - self.epoch)))
         return (
-            f"epoch {self.epoch}: loss {self.train_loss:.3f} in training and {self.validation_loss:.3f} in validation, "
-            f"balanced accuracy {self.balanced_accuracy:.3f}, {self.seconds:.1f} s{best}"
+            f"epoch {self.epoch} of {self.epochs}: loss {self.train_loss:.3f} in training and {self.validation_loss:.3f} in validation, "
+            f"balanced accuracy {self.balanced_accuracy:.3f}, {self.seconds:.1f} s, at most {left} to go{best}"
         )
 
 
@@ -120,6 +124,7 @@ def _judge(
     score = metrics.selection_score(measured)
     return EpochResult(
         epoch=len(earlier) + 1,
+        epochs=config.epochs,
         train_loss=train_loss,
         validation_loss=float(functional.cross_entropy(logits, torch.from_numpy(truth))),
         balanced_accuracy=measured["balanced_accuracy"],

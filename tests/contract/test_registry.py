@@ -11,7 +11,8 @@ from eye_dx_core.errors import BadCheckpoint, NotFound, PromotionRefused
 from eye_dx_core.model.checkpoint import load_checkpoint
 from eye_dx_core.registry.memory import MemoryRegistry
 from eye_dx_core.registry.mlflow import MlflowRegistry, start_training_run
-from eye_dx_core.registry.port import CANDIDATE, CHAMPION, PREVIOUS_CHAMPION, ModelRegistry
+from eye_dx_core.registry.overview import registry_table
+from eye_dx_core.registry.port import CANDIDATE, CHAMPION, DATA, MADE_BY, PREVIOUS_CHAMPION, ModelRegistry
 from eye_dx_core.registry.promotion import promote, rollback
 from tests.checkpoints import a_checkpoint
 
@@ -161,3 +162,18 @@ def test_epochs_are_written_while_a_run_is_open_and_a_failure_is_marked(store: P
     kept = client.get_run(run.run_id)
     assert kept.info.status == "FAILED"
     assert kept.data.tags["dagster.run_id"] == "r"
+
+
+def test_the_overview_says_who_is_trusted_and_why(registry: ModelRegistry, checkpoint: Path):
+    for reason in ("first", "newer | better"):
+        version = registry.add_candidate(checkpoint, metrics=GOOD, tags={DATA: "d" * 64, MADE_BY: "c" * 40})
+        promote(registry, version.version, reason=reason, by="Dr. Test")
+    rollback(registry, reason="misses AMD", by="Dr. Test")
+
+    table = registry_table(registry.versions()).splitlines()
+
+    first, second = (next(line for line in table if line.startswith(f"| {version} |")) for version in ("1", "2"))
+    assert "| champion |" in first
+    assert "promoted: first (Dr. Test" in first
+    assert "| dddddddddddd | cccccccccccc |" in first
+    assert "rolled back: misses AMD (Dr. Test" in second

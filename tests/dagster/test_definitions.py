@@ -27,6 +27,7 @@ def test_every_name_that_an_operator_knows(definitions: dg.Definitions):
         "fine_tuned_checkpoint",
         "imbalance_report",
         "model_candidate",
+        "model_registry",
     ]
     assert sorted(key.name for key in repository.asset_graph.asset_check_keys) == [
         "every_class_has_photographs",

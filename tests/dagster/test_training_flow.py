@@ -15,11 +15,12 @@ from eye_dx_core.dataset.phantom_folders import write_phantom_dataset
 from eye_dx_core.model.checkpoint import load_checkpoint
 from eye_dx_core.model.trainable import Method
 from eye_dx_core.registry.memory import MemoryRegistry
-from eye_dx_core.registry.port import CANDIDATE
+from eye_dx_core.registry.port import CANDIDATE, MADE_BY
 from eye_dx_core.settings import Settings, get_settings
 from eye_dx_dagster.definitions import TRAINING_ASSETS
 from eye_dx_dagster.defs.dataset import assets as dataset
 from eye_dx_dagster.defs.dataset import checks as dataset_checks
+from eye_dx_dagster.defs.registry.jobs import promotion_job
 from eye_dx_dagster.defs.training import assets as training
 from eye_dx_dagster.defs.training import checks as training_checks
 
@@ -70,6 +71,16 @@ def test_photographs_become_a_candidate(settings: Settings, tmp_path: Path):
     candidate = registry.find_by_alias(CANDIDATE)
     assert candidate is not None
     assert candidate.learnt_from_phantoms
+    assert len(candidate.tags[MADE_BY]) >= 5
+
+    trusted = promotion_job.execute_in_process(
+        resources={"registry": registry}, run_config={"ops": {"promote_version": {"config": {"reason": "first", "by": "Dr. Test"}}}}
+    )
+
+    (event,) = trusted.asset_materializations_for_node("promote_version")
+    assert event.asset_key.to_user_string() == "model_registry"
+    assert event.metadata["champion"].value == candidate.version
+    assert "promoted: first (Dr. Test" in str(event.metadata["versions"].value)
 
 
 @pytest.mark.parametrize("method", get_args(Method))

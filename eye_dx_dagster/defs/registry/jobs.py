@@ -4,6 +4,7 @@ import dagster as dg
 from pydantic import Field
 
 from eye_dx_core.registry.port import ModelRegistry
+from eye_dx_dagster.defs.registry.assets import registry_event
 from eye_dx_dagster.resources import as_dagster_failures
 
 
@@ -29,6 +30,7 @@ def promote_version(context: dg.OpExecutionContext, config: Promotion, registry:
 
     with as_dagster_failures():
         promoted = promote(registry, config.version or None, reason=config.reason, by=config.by)
+        context.log_event(registry_event(registry))
     context.log.info("version %s is champion: %s", promoted.version.version, promoted.decision.reason)
     context.add_output_metadata({"version": promoted.version.version, "decision": promoted.decision.reason})
 
@@ -40,6 +42,7 @@ def roll_back_champion(context: dg.OpExecutionContext, config: Rollback, registr
 
     with as_dagster_failures():
         version = rollback(registry, reason=config.reason, by=config.by)
+        context.log_event(registry_event(registry))
     context.log.info("version %s is champion again", version.version)
 
 

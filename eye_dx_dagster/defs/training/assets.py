@@ -8,11 +8,11 @@ from pydantic import Field
 
 from eye_dx_core.dataset.manifest import load_manifest
 from eye_dx_core.dataset.splitting import load_splits
-from eye_dx_core.registry.port import CHAMPION, PHANTOMS, TRAINED_ON, ModelRegistry
+from eye_dx_core.registry.port import CHAMPION, DATA, MADE_BY, PHANTOMS, TRAINED_ON, ModelRegistry
 from eye_dx_core.settings import Settings, child_environment
 from eye_dx_dagster.defs.dataset.assets import dataset_splits, inline_png
 from eye_dx_dagster.defs.training.running import run_fine_tuning
-from eye_dx_dagster.defs.training.stored import checkpoint_folder, load_metrics
+from eye_dx_dagster.defs.training.stored import checkpoint_folder, code_commit, load_metrics
 from eye_dx_dagster.resources import as_dagster_failures
 
 GROUP, OWNERS = "training", ["team:ml-engineering"]
@@ -142,7 +142,13 @@ def model_candidate(
         version = registry.add_candidate(
             folder,
             metrics=load_metrics(settings),
-            tags={"dagster.run_id": context.run_id, "training.mlflow_run_id": mlflow_run, TRAINED_ON: photos},
+            tags={
+                "dagster.run_id": context.run_id,
+                "training.mlflow_run_id": mlflow_run,
+                TRAINED_ON: photos,
+                DATA: load_manifest(settings.prepared / "manifest.json").fingerprint,
+                MADE_BY: code_commit(),
+            },
         )
     return dg.MaterializeResult(
         data_version=dg.DataVersion(f"{version.model_name}/{version.version}"),
