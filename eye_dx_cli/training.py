@@ -41,15 +41,17 @@ def train(
 ) -> None:
     """Fine-tune outside Dagster; the best epoch by validation is kept. Defaults are those of the original command line.
 
-    Killed and started again with the same options, it goes on after the last finished epoch.
+    Killed and started again with the same options, it goes on after the last finished epoch. Under torchrun its processes train
+    one model together.
     """
     from eye_dx_core.dataset.scanning import scan_photos
     from eye_dx_core.dataset.splitting import split_by_patient
     from eye_dx_core.dataset.waivers import load_waivers
     from eye_dx_core.training.config import parse_config
     from eye_dx_core.training.fine_tuning import train_checkpoint
+    from eye_dx_core.training.team import join_team
 
-    settings = get_settings()
+    settings, team = get_settings(), join_team()
     config = parse_config(
         {
             "method": method,
@@ -76,8 +78,10 @@ def train(
         cache_folder=settings.prepared / "cache",
         waivers=load_waivers(settings.waivers),
     ):
-        console.print(str(epoch))
-    console.print(f"checkpoint is in {save_path}", soft_wrap=True)
+        if team.is_first:
+            console.print(str(epoch))
+    if team.is_first:
+        console.print(f"checkpoint is in {save_path}", soft_wrap=True)
 
 
 def leave_one_source_out(
