@@ -47,10 +47,10 @@ def leave_one_source_out(
     sources = sorted({row.source for row in manifest.rows})
     if len(sources) < 2:
         raise BadDataset(f"all photographs come from one source ({sources[0] if sources else 'none'}): there is none to leave out")
-    for source in sources:
+    for number, source in enumerate(sources):
         splits = leave_source_out(manifest, source, seed=config.seed)
         rows = [row for row in manifest.rows if row.source == source and row.duplicate_of is None]
-        target = folder / f"without-{sources.index(source)}"
+        target = folder / f"without-{number}"
         try:
             for _ in train_checkpoint(
                 folder=target,

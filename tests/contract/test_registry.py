@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from eye_dx_core.errors import BadCheckpoint, NotFound, PromotionRefused
-from eye_dx_core.model.checkpoint import load_checkpoint
+from eye_dx_core.model.checkpoint import load_checkpoint, save_checkpoint
 from eye_dx_core.registry.memory import MemoryRegistry
 from eye_dx_core.registry.mlflow import MlflowRegistry, start_training_run
 from eye_dx_core.registry.overview import registry_table
@@ -60,6 +60,17 @@ def test_a_download_gives_the_same_logits(registry: ModelRegistry, checkpoint: P
 
     with torch.inference_mode():
         assert torch.equal(before.model(batch), after.model(batch))
+
+
+def test_a_checkpoint_that_holds_everything_needs_no_trunk(registry: ModelRegistry, checkpoint: Path, tmp_path: Path):
+    known = load_checkpoint(checkpoint)
+    card = known.card.model_copy(update={"method": "full", "trunk_sha256": "e" * 64})
+    save_checkpoint(tmp_path / "whole", known.model, card, trunk=None)
+
+    folder = registry.download(registry.add_candidate(tmp_path / "whole", metrics=GOOD, tags={}).version)
+
+    assert not (folder / "trunk.safetensors").exists()
+    assert torch.equal(load_checkpoint(folder).model.head.weight, known.model.head.weight)
 
 
 def test_a_trunk_is_kept_once_for_all_versions(store: Path, checkpoint: Path, tmp_path: Path):
