@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from eye_dx_core.dataset.cache import load_squares
@@ -37,9 +36,9 @@ def main() -> None:
         rows = scan_photos(folder / "photos", label_set=LABEL_SETS["eight"]).rows[:32]
         places = iter(range(1_000_000))
         decoded = seconds(lambda: load_squares(folder / "photos", rows, size=224, cache_folder=folder / f"cache-{next(places)}"))
-        cached = seconds(lambda: load_squares(folder / "photos", rows, size=224, cache_folder=folder / "cache"))
+        cached = seconds(lambda: load_squares(folder / "photos", rows, size=224, cache_folder=folder / "cache")[:])
         squares = load_squares(folder / "photos", rows, size=224, cache_folder=folder / "cache")
-        photos = TRUNKS["small"].preprocess().to_batch(np.asarray(squares))
+        photos = TRUNKS["small"].preprocess().to_batch(squares[:])
         single = seconds(lambda: [model(photo[None]) for photo in photos])
         batched = seconds(lambda: [model(batch) for batch in photos.split(8)])
     print(f"{len(rows)} photographs, {torch.get_num_threads()} threads, medians of 5")

@@ -99,7 +99,10 @@ def ours(photos: Path, manifest: Manifest, folder: Path, *, method: str, loss: s
     splits = split_by_patient(manifest, seed=seed)
     started = time.perf_counter()
     target = folder / f"{method}-{loss}-{seed}"
-    config = parse_config({"method": method, "loss": loss, "epochs": epochs, "seed": seed, "last_blocks": 3, "sampling": "natural"})
+    config = parse_config(
+        {"method": method, "loss": loss, "epochs": epochs, "seed": seed, "last_blocks": 3, "sampling": "natural"}
+        | ({"learning_rate": 1e-4} if method == "full" else {})
+    )
     for _ in train_checkpoint(
         folder=target,
         photo_folder=photos,
@@ -141,8 +144,8 @@ def source(photos: Path, manifest: Manifest, folder: Path, *, epochs: int, seed:
         squares = load_squares(photos, part, size=224, cache_folder=folder / "cache")
         labelled = LabelledPhotos(squares, np.array([codes.index(row.label) for row in part], dtype=np.int64))
         feed = PhotoFeed(labelled, TRUNKS["small"].preprocess(), parse_config({}).augmentation)
-        store = TokenStore(folder / "tokens", "small", seed)
-        parts.append(store.keep(model, feed, depth=model.depth, views=1 if number else 4))
+        store = TokenStore(folder / "tokens", TRUNKS["small"], "small", seed)
+        parts.append(store.keep(lambda: model, feed, depth=model.depth, views=1 if number else 4))
     train, validation = parts
     best, best_accuracy = {name: value.clone() for name, value in model.head.state_dict().items()}, 0.0
     for _ in source_epochs(model, train, epochs=epochs, rng=rng, seed=seed):

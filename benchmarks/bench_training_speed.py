@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -39,11 +40,12 @@ BATCH, STEPS = 8, 4
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true")
-    parser.add_argument("--step", choices=("adapters", "adapters-last-k"), help=argparse.SUPPRESS)
+    parser.add_argument("--step", choices=("adapters", "keep-tokens", "adapters-last-k"), help=argparse.SUPPRESS)
+    parser.add_argument("--tokens", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     shape = TRUNKS["retfound_mae"] if arguments.full else VIT_S
     if arguments.step:
-        print(*measure_step(shape, arguments.step))
+        print(*measure_step(shape, arguments.step, arguments.tokens))
         return
     train_transforms()
     steps(shape, is_full=arguments.full)
@@ -74,7 +76,7 @@ def train_transforms() -> None:
         uncached = seconds(
             lambda: augment_batch(to_unit(np.stack([read_square(path, size=224) for path in paths])), Augmentation(), generator)
         )
-        cached = seconds(lambda: augment_batch(to_unit(squares), Augmentation(), generator))
+        cached = seconds(lambda: augment_batch(to_unit(squares[:]), Augmentation(), generator))
     per = 1000 / len(paths)
     print(f"train transform, 2000 x 2000 JPEG, 1 thread: source's order {source * per:.0f} ms per photograph")
     for what, taken in (("without cache", uncached), ("from the cache", cached)):
@@ -99,47 +101,56 @@ def source_transform(path: Path) -> torch.Tensor:
 
 def steps(shape: TrunkConfig, *, is_full: bool) -> None:
     """Each side in a process of its own, because peak memory is a process's."""
-    command = [sys.executable, __file__, *(["--full"] if is_full else [])]
-    found = {
-        step: [
-            float(word) for word in subprocess.run([*command, "--step", step], capture_output=True, text=True, check=True).stdout.split()
-        ]
-        for step in ("adapters", "adapters-last-k")
-    }
-    (slow, slow_memory), (fast, fast_memory) = found.values()
+    found: list[list[float]] = []
+    with tempfile.TemporaryDirectory() as tokens:
+        command = [sys.executable, __file__, *(["--full"] if is_full else []), "--tokens", tokens, "--step"]
+        for step in ("adapters", "keep-tokens", "adapters-last-k"):
+            said = subprocess.run([*command, step], capture_output=True, text=True, check=True).stdout
+            found.append([float(word) for word in said.split()])
+    (slow, slow_memory), (keeping, keeping_memory), (fast, fast_memory) = found
     print(f"training step of {shape.name} ({shape.depth} blocks, {shape.dim} wide), batch {BATCH}, adapters of 64:")
     print(f"  in all blocks {slow:.1f} ms per photograph, peak {slow_memory:.2f} GB")
+    print(f"  keeping the tokens of the other blocks, once per view {keeping:.1f} ms, peak {keeping_memory:.2f} GB")
     print(f"  in the last 4, on kept tokens {fast:.1f} ms, peak {fast_memory:.2f} GB: ratio {slow / fast:.1f}")
 
 
-def measure_step(shape: TrunkConfig, method: Method) -> tuple[float, float]:
-    """Milliseconds per photograph of a training step, and peak memory in GB."""
+def measure_step(shape: TrunkConfig, step: str, tokens: Path) -> tuple[float, float]:
+    """Milliseconds per photograph of a training step, or of keeping tokens, and peak memory in GB."""
     torch.set_num_threads(2)
     torch.manual_seed(0)
-    adapters = AdapterConfig(bottleneck=64, last_blocks=4 if method == "adapters-last-k" else None)
-    model = build_model(shape, class_count=8, adapters=adapters).eval()
-    learning = select_trainable(model, method)
+    depth = shape.depth - 4
     rng = np.random.default_rng(0)
     photos = LabelledPhotos(rng.integers(0, 255, (BATCH, 224, 224, 3), dtype=np.uint8), np.arange(BATCH, dtype=np.int64))
     feed: PhotoFeed | TokenFeed = PhotoFeed(photos, shape.preprocess(), Augmentation())
+    if step != "adapters":
+        adapters = AdapterConfig(bottleneck=64, last_blocks=4)
+        started = time.perf_counter()
+        feed = TokenStore(tokens, shape, "random", 0).keep(
+            lambda: build_model(shape, class_count=8, adapters=adapters).eval(), feed, depth=depth, views=1
+        )
+        if step == "keep-tokens":
+            return (time.perf_counter() - started) * 1000 / BATCH, peak_memory()
+        model, method = build_model(shape, class_count=8, adapters=adapters, from_block=depth).eval(), cast("Method", "adapters-last-k")
+    else:
+        model, method = build_model(shape, class_count=8, adapters=AdapterConfig(bottleneck=64)).eval(), cast("Method", "adapters")
+    learning = select_trainable(model, method)
     chosen, generator, objective = np.arange(BATCH), torch.Generator().manual_seed(0), Objective("balanced_softmax", (1,) * 8)
     optimizer = torch.optim.AdamW([one for name, one in model.named_parameters() if name in learning], lr=1e-3)
-    with tempfile.TemporaryDirectory() as folder:
-        if method == "adapters-last-k":
-            feed = TokenStore(Path(folder), "random", 0).keep(model, feed, depth=shape.depth - 4, views=1)
-            # The frozen blocks are not needed any more, as in a training that finds its tokens kept.
-            for position in range(shape.depth - 4):
-                model.trunk.blocks[position] = torch.nn.Identity()
 
-        def step() -> None:
-            with autocast(model, "auto"):
-                logits = feed.vary(model, chosen, generator).float()
-            objective(logits, torch.from_numpy(photos.condition_indices)).backward()
-            optimizer.step()
-            optimizer.zero_grad()
+    def act() -> None:
+        with autocast(model, "auto"):
+            logits = feed.vary(model, chosen, generator).float()
+        objective(logits, torch.from_numpy(photos.condition_indices)).backward()
+        optimizer.step()
+        optimizer.zero_grad()
 
-        taken = seconds(step, STEPS)
-    return taken * 1000 / BATCH, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    taken = seconds(act, STEPS)
+    return taken * 1000 / BATCH, peak_memory()
+
+
+def peak_memory() -> float:
+    """The most that this process held, in GB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def probe_epoch() -> None:

@@ -26,6 +26,11 @@ app.add_typer(weights.app, name="weights")
 def run() -> None:
     """Run the command line; our own errors become one line and exit code 1, a wrong call is exit code 2."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    progress = logging.getLogger("eye_dx_core.progress")
+    progress.setLevel(logging.INFO)
+    progress.addHandler(terminal := logging.StreamHandler())
+    terminal.setFormatter(logging.Formatter("%(message)s"))
+    progress.propagate = False
     # A queue that is not there yet is an answer, and a broker that does not answer becomes an error of ours.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
     try:

@@ -45,7 +45,7 @@ def train(
     one model together.
     """
     from eye_dx_core.dataset.scanning import scan_photos
-    from eye_dx_core.dataset.splitting import split_by_patient
+    from eye_dx_core.dataset.splitting import find_splits, split_by_patient
     from eye_dx_core.dataset.waivers import load_waivers
     from eye_dx_core.training.config import parse_config
     from eye_dx_core.training.fine_tuning import train_checkpoint
@@ -72,7 +72,8 @@ def train(
         folder=save_path,
         photo_folder=photos,
         manifest=manifest,
-        splits=split_by_patient(manifest, seed=0),
+        # What Dagster has locked stays locked here.
+        splits=split_by_patient(manifest, seed=0, previous=find_splits(settings.prepared / "splits.json")),
         config=config,
         trunk=_trunk(model, pretrained or wiring.trunk_weights(settings)),
         cache_folder=settings.prepared / "cache",

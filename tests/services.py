@@ -1,8 +1,10 @@
 """Real PostgreSQL and RabbitMQ for tests: skipped where none answers, failed when EYE_DX_REQUIRE_SERVICES=1."""
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 from uuid import uuid4
 
 import pika
@@ -63,3 +65,14 @@ def own_rabbitmq_names(*, required: bool = True) -> Iterator[QueueNames]:
             if not field.endswith("exchange"):
                 channel.queue_delete(name)
                 channel.exchange_delete(names.route_of(name).exchange)
+
+
+Found = TypeVar("Found")
+
+
+def wait_for(look: Callable[[], Found], seconds: float = 5) -> Found:
+    """The first non-empty answer: what others do takes its own time."""
+    until = time.monotonic() + seconds
+    while not (found := look()) and time.monotonic() < until:
+        time.sleep(0.1)
+    return found

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -13,17 +13,16 @@ from eye_dx_core.dataset.near_duplicates import Rings, find_look_alikes, sample_
 from eye_dx_core.dataset.photo import decode_with_format, find_camera, find_field_of_view, has_burned_in_text, read_photo_file
 from eye_dx_core.dataset.side_table import SideTables, load_side_tables
 from eye_dx_core.errors import BadDataset, BadPhoto
+from eye_dx_core.progress import LoggedProgress
 from eye_dx_core.schema.case import Laterality, find_eye, find_eye_in_name
 from eye_dx_core.schema.condition import LABELS, Condition, DrGrade, LabelSet, find_code_of_folder
-
-Progress = Callable[[int, int], None]
 
 # Notes that lie beside photographs; everything else that cannot be read as a photograph is refused by name.
 _SIDE_FILES = {".json", ".csv", ".txt", ".md", ".xlsx", ".ini", ".db"}
 _VISIT_WORDS = re.compile(r"^(\d{8}|\d{6}|v\d+|visit\d+|copy|of|\d{1,2})$", re.IGNORECASE)
 
 
-def scan_photos(folder: Path, *, label_set: LabelSet, progress: Progress | None = None) -> Manifest:
+def scan_photos(folder: Path, *, label_set: LabelSet) -> Manifest:
     """Read every file below the class folders; nothing is skipped in silence.
 
     The nearest folder above a file whose name is a class decides its label; the other folders on the way are its source.
@@ -41,15 +40,15 @@ def scan_photos(folder: Path, *, label_set: LabelSet, progress: Progress | None 
     refused: list[RefusedPhoto] = []
     seen: dict[str, Rings] = {}
     scanned: list[ManifestRow] = []
+    progress = LoggedProgress("files looked at", len(files))
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding releases the interpreter lock
-        for done, one in enumerate(pool.map(partial(_scan_file, folder, label_set, tables), files), start=1):
+        for one in pool.map(partial(_scan_file, folder, label_set, tables), files):
             if isinstance(one, RefusedPhoto):
                 refused.append(one)
             else:
                 scanned.append(one[0])
                 seen[one[0].photo_id] = one[1]
-            if progress is not None:
-                progress(done, len(files))
+            progress.advance()
     rows, conflicts = _resolve_duplicates(scanned)
     if not rows:
         raise BadDataset(f"no usable photograph in class folders such as {', '.join(label_set.codes)}: {len(refused)} files were refused")

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from enum import StrEnum
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from eye_dx_core.dataset.manifest import Manifest, ManifestRow
 from eye_dx_core.errors import BadDataset
@@ -34,6 +34,8 @@ class Splits(Frozen):
     """The split of every photograph, by photo id; `counts` is split → label → photographs."""
 
     assignment: dict[str, Split]
+    pixels: dict[str, Split]
+    """The same by pixel hash, which a photograph keeps when its file is moved or renamed."""
     counts: dict[str, dict[str, int]]
     fingerprint: str
 
@@ -55,14 +57,13 @@ def split_by_patient(manifest: Manifest, *, seed: int, shares: SplitShares | Non
     """
     wanted = (shares or SplitShares()).model_dump()
     groups = group_of_photos(manifest)
-    split_of = _kept(previous, groups)
+    split_of = _kept(previous, manifest, groups)
     for waiting, is_known in _strata(manifest.rows, groups, seed=seed):
         placed = Counter(split_of[group] for group in waiting if group in split_of)
         fresh = [group for group in waiting if group not in split_of]
         order = _order_of_splits(len(fresh), wanted, placed) if is_known else [Split.TRAIN] * len(fresh)
         split_of |= dict(zip(fresh, order, strict=True))
-    assignment = {row.photo_id: split_of[groups[row.photo_id]] for row in manifest.rows}
-    return Splits(assignment=assignment, counts=_count(manifest, assignment), fingerprint=_fingerprint(manifest, assignment))
+    return _splits(manifest, {row.photo_id: split_of[groups[row.photo_id]] for row in manifest.rows})
 
 
 def leave_source_out(manifest: Manifest, source: str, *, seed: int) -> Splits:
@@ -77,7 +78,7 @@ def leave_source_out(manifest: Manifest, source: str, *, seed: int) -> Splits:
         photo_id: Split.TEST if groups[photo_id] in unseen else Split.TRAIN if split is Split.TEST else split
         for photo_id, split in usual.items()
     }
-    return Splits(assignment=assignment, counts=_count(manifest, assignment), fingerprint=_fingerprint(manifest, assignment))
+    return _splits(manifest, assignment)
 
 
 def look_alikes_spanning_splits(manifest: Manifest, splits: Splits) -> tuple[str, ...]:
@@ -106,11 +107,29 @@ def load_splits(path: Path) -> Splits:
     """Read splits.
 
     Raises:
-        BadDataset: they were not written yet.
+        BadDataset: they were not written yet, or cannot be read.
     """
-    if not path.exists():
+    splits = find_splits(path)
+    if splits is None:
         raise BadDataset("there are no splits yet: materialise dataset_splits first")
-    return Splits.model_validate_json(path.read_bytes())
+    return splits
+
+
+def find_splits(path: Path) -> Splits | None:
+    """Splits that were written earlier, or None.
+
+    Raises:
+        BadDataset: they cannot be read. Nobody guesses then which photographs were locked.
+    """
+    try:
+        return Splits.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError:
+        raise BadDataset(
+            f"{path.name} is damaged or was written by another version of Eye Dx: restore it, or remove it for a new division, "
+            "after which no model trained before can be compared on the locked test"
+        ) from None
 
 
 def group_of_photos(manifest: Manifest) -> dict[str, str]:
@@ -135,12 +154,22 @@ def group_of_photos(manifest: Manifest) -> dict[str, str]:
     return {photo_id: find(key) for photo_id, key in patient.items()}
 
 
-def _kept(previous: Splits | None, groups: dict[str, str]) -> dict[str, Split]:
+def _splits(manifest: Manifest, assignment: dict[str, Split]) -> Splits:
+    return Splits(
+        assignment=assignment,
+        pixels={row.pixel_sha256: assignment[row.photo_id] for row in manifest.rows},
+        counts=_count(manifest, assignment),
+        fingerprint=_fingerprint(manifest, assignment),
+    )
+
+
+def _kept(previous: Splits | None, manifest: Manifest, groups: dict[str, str]) -> dict[str, Split]:
     """Group → split of an earlier division."""
     before: dict[str, set[Split]] = defaultdict(set)
-    for photo_id, split in previous.assignment.items() if previous else ():
-        if photo_id in groups:
-            before[groups[photo_id]].add(split)
+    known = previous.pixels if previous else {}
+    for row in manifest.rows:
+        if row.pixel_sha256 in known:
+            before[groups[row.photo_id]].add(known[row.pixel_sha256])
     return {group: splits.pop() if len(splits) == 1 else Split.TRAIN for group, splits in before.items()}
 
 

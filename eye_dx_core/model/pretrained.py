@@ -15,6 +15,8 @@ SHIPPED_TRUNK = Path(__file__).with_name("trunk") / "small.safetensors"
 def load_trunk(model: FundusVit, path: Path, *, head_norm_repeats: HeadNormRepeats | None = None) -> TrunkSource:
     """Fill the trunk from a file in any layout of `layouts.LayoutKind`; adapters and head keep their start.
 
+    Blocks that the model was built without are passed over, and never read from the disk.
+
     Position embeddings of another grid are resampled to the model's. `fc_norm` keeps its start if the file has none.
 
     Args:
@@ -26,6 +28,8 @@ def load_trunk(model: FundusVit, path: Path, *, head_norm_repeats: HeadNormRepea
         BadCheckpoint: the file cannot be read safely, or its keys or shapes are not those of the trunk.
     """
     weights, source = read_trunk(path, head_norm_repeats=head_norm_repeats)
+    left_out = tuple(f"blocks.{position}." for position in range(model.from_block))
+    weights = {key: value for key, value in weights.items() if not key.startswith(left_out)}
     check_weights(weights, expected_shapes(model))
     # The class token and a square grid; another grid is another input size.
     if weights["pos_embed"].shape[1] != 1 + model.grid[0] * model.grid[1]:

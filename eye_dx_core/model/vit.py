@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from itertools import count
-from typing import cast
+from typing import NoReturn, cast
 
 import torch
 from pydantic import Field
@@ -81,8 +81,13 @@ class FundusVit(nn.Module):
 
     @property
     def depth(self) -> int:
-        """How many blocks the trunk has."""
+        """How many blocks the trunk has, those left out included."""
         return len(self.trunk.blocks)
+
+    @property
+    def from_block(self) -> int:
+        """Position of the first block that is there; see `build_model`."""
+        return sum(isinstance(block, _LeftOut) for block in self.trunk.blocks)
 
     @torch.no_grad()
     def tokens_before(self, batch: torch.Tensor, *, depth: int) -> torch.Tensor:
@@ -115,8 +120,25 @@ class FundusVit(nn.Module):
         return self.head(self.pool(self.features(batch)))
 
 
-def build_model(trunk: TrunkConfig, *, class_count: int, adapters: AdapterConfig | None = None, image_size: int | None = None) -> FundusVit:
+class _LeftOut(nn.Module):
+    """In the place of a block that takes no memory, because what it would say is kept."""
+
+    def forward(self, tokens: torch.Tensor) -> NoReturn:
+        """Refuse, rather than pass on what the block should have changed."""
+        raise RuntimeError("this model was built without its lower blocks: it reads kept tokens (`logits_from`), not photographs")
+
+
+def build_model(
+    trunk: TrunkConfig, *, class_count: int, adapters: AdapterConfig | None = None, image_size: int | None = None, from_block: int = 0
+) -> FundusVit:
     """A model with random weights; `load_trunk` or `load_checkpoint` fill them.
+
+    Args:
+        trunk: shape of the trunk.
+        class_count: how many logits the head gives.
+        adapters: what the upper or all blocks hold beside the trunk's weights.
+        image_size: of the photographs, in pixels; None takes the trunk's.
+        from_block: blocks before it are left out, for training on tokens that are kept; the names of all others stay.
 
     Raises:
         BadSettings: the patches do not tile the image.
@@ -134,18 +156,21 @@ def build_model(trunk: TrunkConfig, *, class_count: int, adapters: AdapterConfig
         num_classes=0,
         global_pool="avg",
         norm_layer=partial(nn.LayerNorm, eps=1e-6),
-        block_fn=_block_builder(trunk, adapters),  # pyright: ignore[reportArgumentType]
+        block_fn=_block_builder(trunk, adapters, from_block),  # pyright: ignore[reportArgumentType]
     )
     return FundusVit(vit, dim=trunk.dim, class_count=class_count)
 
 
-def _block_builder(trunk: TrunkConfig, adapters: AdapterConfig | None) -> Callable[..., Block]:
-    """What timm calls for one block after the other: plain ones, then those that hold adapters."""
+def _block_builder(trunk: TrunkConfig, adapters: AdapterConfig | None, from_block: int) -> Callable[..., nn.Module]:
+    """What timm calls for one block after the other: those left out, plain ones, then those that hold adapters."""
     first = trunk.depth if adapters is None else adapters.first_block(trunk.depth)
     position = count()
 
-    def build(*args: object, **kwargs: object) -> Block:
-        if next(position) < first or adapters is None:
+    def build(*args: object, **kwargs: object) -> nn.Module:
+        place = next(position)
+        if place < from_block:
+            return _LeftOut()
+        if place < first or adapters is None:
             return Block(*args, **kwargs)  # pyright: ignore[reportArgumentType]
         block = AdaptedBlock(*args, **kwargs)  # pyright: ignore[reportArgumentType]
         block.add_adapters(trunk.dim, adapters)

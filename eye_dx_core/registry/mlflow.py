@@ -16,6 +16,7 @@ from mlflow.entities import Dataset, DatasetInput, RunStatus
 from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking import MlflowClient
 from mlflow.types import Schema, TensorSpec
 
@@ -197,7 +198,10 @@ def start_training_run(
     dataset: tuple[str, str],
     artifact_folder: Path,
 ) -> Generator[TrainingRun]:
-    """Open a run and close it as finished or failed; `dataset` is the name and fingerprint of what is trained on."""
+    """Open a run and close it as finished or failed; `dataset` is the name and fingerprint of what is trained on.
+
+    While it is open, the load of processor, memory, disk and GPU is logged beside the metrics.
+    """
     with _errors():
         client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
         experiment_id = _experiment(client, experiment, artifact_folder)
@@ -208,10 +212,13 @@ def start_training_run(
         source = Dataset(name=name, digest=fingerprint[:36], source_type="local", source="{}")
         client.log_inputs(run_id, [DatasetInput(source)])
     status = RunStatus.FAILED
+    monitor = SystemMetricsMonitor(run_id, tracking_uri=tracking_uri)
+    monitor.start()
     try:
         yield TrainingRun(client, run_id, experiment_id)
         status = RunStatus.FINISHED
     finally:
+        monitor.finish()
         client.set_terminated(run_id, RunStatus.to_string(status))
 
 

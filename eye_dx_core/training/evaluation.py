@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from eye_dx_core.dataset.cache import Squares
 from eye_dx_core.errors import BadDataset
 from eye_dx_core.model.checkpoint import Checkpoint, CheckpointCard
 from eye_dx_core.schema.frozen import Frozen
@@ -82,9 +83,7 @@ class Evaluation(Frozen):
         return single | by_label | bounds | {"photographs": float(sum(self.counts.values()))}
 
 
-def answer(
-    checkpoint: Checkpoint, squares: NDArray[np.uint8], labels: Sequence[str], *, patients: Sequence[str], sources: Sequence[str]
-) -> Answers:
+def answer(checkpoint: Checkpoint, squares: Squares, labels: Sequence[str], *, patients: Sequence[str], sources: Sequence[str]) -> Answers:
     """Let a checkpoint read squares (photo, size, size, rgb) of known label, patient and source.
 
     Raises:

@@ -3,7 +3,7 @@
 import hashlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,8 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from eye_dx_core.dataset.augment import Augmentation, augment_batch
+from eye_dx_core.dataset.cache import Squares
 from eye_dx_core.model.preprocess import Preprocess, to_unit
-from eye_dx_core.model.vit import FundusVit
+from eye_dx_core.model.vit import FundusVit, TrunkConfig
+from eye_dx_core.progress import LoggedProgress
 from eye_dx_core.training.precision import Precision, autocast
 from eye_dx_core.training.team import ALONE, Team
 
@@ -50,7 +52,7 @@ class Feed(Protocol):
 class LabelledPhotos:
     """Squares (photo, size, size, rgb) with the position of each photograph's label in the label set."""
 
-    squares: NDArray[np.uint8]
+    squares: Squares
     condition_indices: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -124,6 +126,7 @@ class TokenStore:
     """A folder of what the frozen part of a trunk made of photographs."""
 
     folder: Path
+    trunk: TrunkConfig
     trunk_sha256: str
     """Of the frozen weights."""
     seed: int
@@ -132,28 +135,31 @@ class TokenStore:
     dtype: torch.dtype = torch.bfloat16
     """Half the bytes of single precision lose nothing that training would notice."""
 
-    def keep(self, model: FundusVit, feed: PhotoFeed, *, depth: int, views: int) -> TokenFeed:
+    def keep(self, build: Callable[[], FundusVit], feed: PhotoFeed, *, depth: int, views: int) -> TokenFeed:
         """Take every photograph through the frozen part of the trunk once per view; what is kept already is taken from there.
 
         Args:
-            model: its blocks before `depth` must not learn.
+            build: gives the model whose blocks before `depth` do not learn; not called when the tokens are kept already.
             feed: the photographs, and how the views of one differ.
             depth: first block that learns; the trunk's depth itself keeps pooled tokens, for a head alone.
             views: how many variants of each photograph are kept; the first is the photograph as it is.
         """
-        pooled = depth == model.depth
-        shape = (views, len(feed), *(() if pooled else (model.token_count,)), model.dim)
+        tokens_each = (feed.preprocess.size // self.trunk.patch) ** 2 + 1  # the class token
+        pooled = depth == self.trunk.depth
+        shape = (views, len(feed), *(() if pooled else (tokens_each,)), self.trunk.dim)
         file = self.folder / f"{self._name(feed, depth, views)}.tokens"
         if not file.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
             draft = file.with_suffix(f".{os.getpid()}.draft")
-            kept = _map(draft, shape, self.dtype)
+            model, kept = build(), _map(draft, shape, self.dtype)
+            progress = LoggedProgress("passes through frozen blocks", views * len(feed))
             for view in range(views):
                 for start, batch in self._batches(model, feed, view):
                     with torch.no_grad(), autocast(model, self.precision):
                         tokens = model.tokens_before(batch, depth=depth)
                         tokens = model.pool_patches(tokens) if pooled else tokens
                     kept[view, start : start + len(batch)] = tokens.to("cpu", self.dtype)
+                    progress.advance(len(batch))
             del kept
             draft.replace(file)
         return TokenFeed(_map(file, shape, self.dtype), feed.condition_indices, depth)
@@ -168,7 +174,10 @@ class TokenStore:
     def _name(self, feed: PhotoFeed, depth: int, views: int) -> str:
         """Hash of everything that the tokens depend on."""
         facts = (self.trunk_sha256, self.seed, self.precision, self.dtype, depth, views, feed.preprocess, feed.augmentation)
-        return hashlib.sha256(repr(facts).encode() + np.ascontiguousarray(feed.photos.squares).tobytes()).hexdigest()[:24]
+        digest = hashlib.sha256(repr(facts).encode())
+        for start in range(0, len(feed), _READING_BATCH):
+            digest.update(feed.photos.squares[start : start + _READING_BATCH].tobytes())
+        return digest.hexdigest()[:24]
 
 
 def _map(file: Path, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
@@ -176,7 +185,7 @@ def _map(file: Path, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor
     return torch.from_file(str(file), shared=True, size=math.prod(shape), dtype=dtype).view(shape)
 
 
-def predict_logits(model: FundusVit, squares: NDArray[np.uint8], preprocess: Preprocess) -> torch.Tensor:
+def predict_logits(model: FundusVit, squares: Squares, preprocess: Preprocess) -> torch.Tensor:
     """Logits (photo, class) of squares (photo, size, size, rgb), on the CPU."""
     nothing = np.zeros(len(squares), dtype=np.int64)
     return read_all(model, PhotoFeed(LabelledPhotos(squares, nothing), preprocess, Augmentation()))

@@ -1,8 +1,9 @@
 """From manifest and splits to a checkpoint folder: the one entry point of Dagster and the command line."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from eye_dx_core.schema.frozen import Frozen
 from eye_dx_core.training import metrics
 from eye_dx_core.training.calibration import SET_COVERAGE, Scaling, choose_set_thresholds, choose_uncertain_below, fit_scaling
 from eye_dx_core.training.config import TrainingConfig
-from eye_dx_core.training.feeds import Feed, LabelledPhotos, PhotoFeed, TokenStore, predict_logits
+from eye_dx_core.training.feeds import Feed, LabelledPhotos, PhotoFeed, TokenStore, read_all
 from eye_dx_core.training.loop import EpochResult, fine_tune
 from eye_dx_core.training.losses import Objective, log_shares
 from eye_dx_core.training.state import TrainingState
@@ -81,11 +82,13 @@ def train_checkpoint(
         )
     objective = _objective(train, manifest, config)
     prior = _deployment_prior(config, manifest.label_set.codes)
-    model, source = _build_pretrained(shape, trunk_file, _adapters(config), class_count=len(objective.counts), config=config)
+    build = partial(_build_pretrained, shape, trunk_file, class_count=len(objective.counts), config=config)
+    model, source = build(from_block=_first_learning_block(config, shape.depth))
     state = TrainingState(cache_folder / "training", _fingerprint(config, manifest, splits, source, preprocess))
-    learn, judge = (PhotoFeed(one, preprocess, config.augmentation) for one in (train, validation))
+    photos = tuple(PhotoFeed(one, preprocess, config.augmentation) for one in (train, validation, calibration))
     with team.first_goes_ahead():
-        learn, judge = _feeds(model, source, learn, judge, config, cache_folder / "tokens")
+        store = TokenStore(cache_folder / "tokens", shape, source.sha256, config.seed, config.precision)
+        learn, judge, calibrate = _feeds(photos, store, lambda: build(from_block=0)[0], config)
     best: dict[str, float] = {}
     for epoch in fine_tune(model, train=learn, validation=judge, objective=objective, config=config, state=state, team=team):
         if epoch.is_best:
@@ -97,7 +100,7 @@ def train_checkpoint(
         yield epoch
     if not team.is_first:
         return
-    logits = mask_unlearnt(predict_logits(model, calibration.squares, preprocess), objective.counts)
+    logits = mask_unlearnt(read_all(model, calibrate), objective.counts)
     judged = _calibrate(logits, calibration, objective, prior)
     card = CheckpointCard(
         model_name=f"{shape.name}-{config.method}",
@@ -186,15 +189,24 @@ def _adapters(config: TrainingConfig) -> AdapterConfig | None:
     return AdapterConfig(bottleneck=config.bottleneck, last_blocks=config.last_blocks) if config.method == "adapters-last-k" else None
 
 
+def _first_learning_block(config: TrainingConfig, depth: int) -> int:
+    """Where the part of the trunk ends that is the same fixed function at every epoch; `depth` when only the head learns."""
+    if config.method == "probe":
+        return depth
+    return AdapterConfig(last_blocks=config.last_blocks).first_block(depth) if config.method == "adapters-last-k" else 0
+
+
 def _feeds(
-    model: FundusVit, source: TrunkSource, learn: PhotoFeed, judge: PhotoFeed, config: TrainingConfig, folder: Path
-) -> tuple[Feed, Feed]:
-    """What the loop learns from and is judged by: photographs, or tokens where the lower part of the trunk is fixed."""
+    photos: Sequence[PhotoFeed], store: TokenStore, build_whole: Callable[[], FundusVit], config: TrainingConfig
+) -> tuple[Feed, ...]:
+    """What the loop learns from, is judged by and calibrated with: photographs, or tokens where the lower part of the trunk is fixed.
+
+    The whole trunk is built once at most, when some tokens are not kept yet, and is gone before the first epoch.
+    """
     if config.method in ("adapters", "full"):
-        return learn, judge
-    depth = model.depth if config.method == "probe" else AdapterConfig(last_blocks=config.last_blocks).first_block(model.depth)
-    store = TokenStore(folder, source.sha256, config.seed, config.precision)
-    return store.keep(model, learn, depth=depth, views=config.views), store.keep(model, judge, depth=depth, views=1)
+        return tuple(photos)
+    depth, build, views = _first_learning_block(config, store.trunk.depth), cache(build_whole), (config.views, 1, 1)
+    return tuple(store.keep(build, one, depth=depth, views=count) for one, count in zip(photos, views, strict=True))
 
 
 def _fingerprint(config: TrainingConfig, manifest: Manifest, splits: Splits, source: TrunkSource, preprocess: Preprocess) -> str:
@@ -204,11 +216,11 @@ def _fingerprint(config: TrainingConfig, manifest: Manifest, splits: Splits, sou
 
 
 def _build_pretrained(
-    shape: TrunkConfig, trunk: Path, adapters: AdapterConfig | None, *, class_count: int, config: TrainingConfig
+    shape: TrunkConfig, trunk: Path, *, class_count: int, config: TrainingConfig, from_block: int
 ) -> tuple[FundusVit, TrunkSource]:
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        model = build_model(shape, class_count=class_count, adapters=adapters, image_size=config.image_size)
+        model = build_model(shape, class_count=class_count, adapters=_adapters(config), image_size=config.image_size, from_block=from_block)
     source = load_trunk(model, trunk)
     return model.to("cuda" if torch.cuda.is_available() else "cpu"), source
 

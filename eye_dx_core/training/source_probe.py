@@ -13,6 +13,7 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from eye_dx_core.dataset.cache import Squares
 from eye_dx_core.model.checkpoint import Checkpoint
 from eye_dx_core.schema.frozen import Frozen
 from eye_dx_core.training.precision import autocast
@@ -60,7 +61,7 @@ def probe_sources(
     )
 
 
-def pooled_features(checkpoint: Checkpoint, squares: NDArray[np.uint8]) -> NDArray[np.float32]:
+def pooled_features(checkpoint: Checkpoint, squares: Squares) -> NDArray[np.float32]:
     """What the head sees of squares (photo, size, size, rgb): (photo, dim)."""
     model, preprocess = checkpoint.model, checkpoint.card.preprocess
     with torch.inference_mode(), autocast(model, "auto"):

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import pika
 import pytest
@@ -22,7 +21,7 @@ from eye_dx_core.queue.rabbitmq import RabbitQueue
 from eye_dx_core.queue.sql import SqlQueue
 from eye_dx_core.queue.topology import QueueNames
 from tests.builders import NOON
-from tests.services import AMQP_URL, own_postgres, own_rabbitmq_names, skip_or_fail
+from tests.services import AMQP_URL, own_postgres, own_rabbitmq_names, skip_or_fail, wait_for
 
 Open = Callable[[], Queue]
 LIMIT = 3
@@ -310,14 +309,3 @@ def test_a_connection_that_the_broker_dropped_is_opened_again():
 
         assert queue.depth(names.screenings) == 2
         queue.close()
-
-
-Found = TypeVar("Found")
-
-
-def wait_for(look: Callable[[], Found], seconds: float = 5) -> Found:
-    """The first non-empty answer: a broker settles in its own time."""
-    until = time.monotonic() + seconds
-    while not (found := look()) and time.monotonic() < until:
-        time.sleep(0.1)
-    return found

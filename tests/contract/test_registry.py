@@ -15,6 +15,7 @@ from eye_dx_core.registry.overview import registry_table
 from eye_dx_core.registry.port import CANDIDATE, CHAMPION, DATA, MADE_BY, PREVIOUS_CHAMPION, ModelRegistry
 from eye_dx_core.registry.promotion import promote, rollback
 from tests.checkpoints import a_checkpoint
+from tests.services import wait_for
 
 GOOD = {"balanced_accuracy": 0.8, "worst_recall": 0.5, "chance": 0.125}
 
@@ -154,8 +155,10 @@ def test_mlflow_serves_the_same_probabilities_without_a_pickle(store: Path, chec
     assert not [path for path in store.rglob("*") if path.suffix in (".pkl", ".pickle", ".pt", ".pth")]
 
 
-def test_epochs_are_written_while_a_run_is_open_and_a_failure_is_marked(store: Path):
+def test_epochs_and_the_load_are_written_while_a_run_is_open_and_a_failure_is_marked(store: Path, monkeypatch: pytest.MonkeyPatch):
     from mlflow.tracking import MlflowClient
+
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
 
     uri = f"sqlite:///{store}/mlflow.db"
     client = MlflowClient(tracking_uri=uri)
@@ -165,6 +168,7 @@ def test_epochs_are_written_while_a_run_is_open_and_a_failure_is_marked(store: P
             uri, "runs", params={"epochs": 2}, tags={"dagster.run_id": "r"}, dataset=("d", "f" * 64), artifact_folder=store / "artifacts"
         ) as run,
     ):
+        wait_for(lambda: client.get_metric_history(run.run_id, "system/cpu_utilization_percentage"))
         run.log_epoch(0, {"loss": 2.0})
         run.log_epoch(1, {"loss": 1.0})
         assert [one.value for one in client.get_metric_history(run.run_id, "loss")] == [2.0, 1.0]

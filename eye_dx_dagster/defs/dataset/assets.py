@@ -112,12 +112,11 @@ def dataset_splits(settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult
     Photographs that were there before keep their split: a locked test stays locked when the set grows.
     """
     from eye_dx_core.dataset.manifest import load_manifest
-    from eye_dx_core.dataset.splitting import load_splits, save_splits, split_by_patient
+    from eye_dx_core.dataset.splitting import find_splits, save_splits, split_by_patient
 
     path = settings.prepared / "splits.json"
     with as_dagster_failures():
-        previous = load_splits(path) if path.exists() else None
-        splits = split_by_patient(load_manifest(settings.prepared / "manifest.json"), seed=0, previous=previous)
+        splits = split_by_patient(load_manifest(settings.prepared / "manifest.json"), seed=0, previous=find_splits(path))
     save_splits(splits, path)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(splits.fingerprint),

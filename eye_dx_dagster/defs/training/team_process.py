@@ -4,6 +4,7 @@ torchrun --standalone --nproc-per-node 2 -m eye_dx_dagster.defs.training.team_pr
 """
 
 import json
+import logging
 import sys
 from collections.abc import Mapping
 
@@ -17,6 +18,8 @@ from eye_dx_dagster.defs.training.running import run_fine_tuning
 
 def main() -> None:
     """Train; the first process also reports each epoch."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("eye_dx_core").setLevel(logging.INFO)
     order, settings = json.loads(sys.argv[1]), get_settings()
     if join_team().is_first:
         report_epochs(settings, order["knobs"], order["mlflow_run_id"])

@@ -14,7 +14,7 @@ from eye_dx_core.dataset.phantom import render_phantom
 from eye_dx_core.dataset.phantom_folders import write_phantom_photo
 from eye_dx_core.dataset.photo import find_camera, find_field_of_view, has_burned_in_text
 from eye_dx_core.dataset.scanning import scan_photos
-from eye_dx_core.dataset.splitting import Split, split_by_patient
+from eye_dx_core.dataset.splitting import Split, find_splits, split_by_patient
 from eye_dx_core.dataset.waivers import Waiver, load_waivers, save_waivers
 from eye_dx_core.errors import BadDataset
 from eye_dx_core.schema.case import Laterality
@@ -194,6 +194,26 @@ def test_old_photographs_keep_their_split_when_new_ones_come(tmp_path: Path):
     assert before.assignment.items() <= after.assignment.items()
     shares = {split: after.counts[split]["N"] / 24 for split in Split}
     assert shares == pytest.approx({Split.TRAIN: 0.6, Split.VALIDATION: 0.1, Split.CALIBRATION: 0.1, Split.TEST: 0.2}, abs=0.06)
+
+
+def test_a_photograph_that_was_moved_keeps_its_split(tmp_path: Path):
+    for number in range(12):
+        a_photo(tmp_path / "clinic-1" / "N" / f"P{number}_OD.png", "N", seed=number)
+    before = split_by_patient(scan_photos(tmp_path, label_set=EIGHT), seed=0)
+    (tmp_path / "clinic-1").rename(tmp_path / "clinic-2")
+    manifest = scan_photos(tmp_path, label_set=EIGHT)
+
+    after = split_by_patient(manifest, seed=9, previous=before)
+
+    assert after.pixels == before.pixels
+    assert not before.assignment.keys() & after.assignment.keys()
+
+
+def test_splits_that_cannot_be_read_are_no_reason_to_divide_anew(tmp_path: Path):
+    (tmp_path / "splits.json").write_text('{"assignment": {}}', encoding="utf-8")
+
+    with pytest.raises(BadDataset, match="restore it, or remove it"):
+        find_splits(tmp_path / "splits.json")
 
 
 def test_photographs_of_unknown_patients_are_only_trained_on(tmp_path: Path):

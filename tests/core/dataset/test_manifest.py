@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eye_dx_core import progress
 from eye_dx_core.dataset.cache import load_squares
 from eye_dx_core.dataset.imbalance import Severity, analyse_imbalance, imbalance_figure, imbalance_markdown
 from eye_dx_core.dataset.manifest import Manifest, ManifestRow, load_manifest, save_manifest
@@ -163,17 +164,34 @@ def test_no_patient_and_no_duplicate_ever_spans_splits(patients: list[tuple[str,
     assert all(len(where) == 1 for where in by_pixels.values())
 
 
-def test_squares_are_made_once_and_damaged_ones_again(photos: Path, tmp_path: Path):
+def test_squares_are_made_once_and_damaged_ones_again(photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     rows = scan_photos(photos, label_set=EIGHT).rows[:4]
-    first = load_squares(photos, rows, size=32, cache_folder=tmp_path)
-    kept = sorted(tmp_path.rglob("*.npy"))
-    kept[0].write_bytes(b"broken")
-    times = [path.stat().st_mtime_ns for path in kept[1:]]
+    first = load_squares(photos, rows[:3], size=32, cache_folder=tmp_path)[:]
+    grown = load_squares(photos, rows, size=32, cache_folder=tmp_path)
+    kept = {path: path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("*.npy"))}
+    assert len(kept) == 2, "what was there is not decoded again"
+    assert np.array_equal(grown[:3], first)
+    assert np.array_equal(grown[np.array([3, 0])], [grown[3:][0], first[0]])
+    broken, whole = kept
+    broken.unlink()
+    broken.write_bytes(whole.read_bytes()[:-1])
 
     again = load_squares(photos, rows, size=32, cache_folder=tmp_path)
 
-    assert np.array_equal(first, again)
-    assert [path.stat().st_mtime_ns for path in kept[1:]] == times
+    assert "damaged" in caplog.text
+    assert np.array_equal(again[:3], first)
+    assert whole.stat().st_mtime_ns == kept[whole]
+
+
+def test_a_long_step_says_how_far_it_is(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN", 0)
+    caplog.set_level("INFO", logger="eye_dx_core")
+    counted = progress.LoggedProgress("photographs decoded", 2000)
+
+    counted.advance(1000)
+    counted.advance(1000)
+
+    assert caplog.messages == ["photographs decoded: 1,000 of 2,000, about 0:00:00 to go"]
 
 
 def test_the_reference_counts_are_called_what_they_are():

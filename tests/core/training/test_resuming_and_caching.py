@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from eye_dx_core.dataset.augment import Augmentation
 from eye_dx_core.model.adapter import AdaptedBlock, AdapterConfig
+from eye_dx_core.model.pretrained import load_trunk
 from eye_dx_core.model.trainable import Method, select_trainable
 from eye_dx_core.model.vit import FundusVit, TrunkConfig, build_model
 from eye_dx_core.training.config import TrainingConfig
@@ -128,7 +130,7 @@ def test_kept_tokens_give_the_gradients_of_the_whole_way(tmp_path: Path, method:
         select_trainable(model, method)
     depth = TINY.depth - (last_blocks or 0)
     feed = a_feed(UNCHANGED)
-    kept = TokenStore(tmp_path, "t", 0, dtype=torch.float32).keep(cached, feed, depth=depth, views=1)
+    kept = TokenStore(tmp_path, TINY, "t", 0, dtype=torch.float32).keep(lambda: cached, feed, depth=depth, views=1)
     everything = np.arange(len(feed))
 
     whole = gradients(plain, feed.read(plain, everything), method)
@@ -137,6 +139,24 @@ def test_kept_tokens_give_the_gradients_of_the_whole_way(tmp_path: Path, method:
     assert whole.keys() == short.keys() == set(select_trainable(plain, method))
     for name, gradient in whole.items():
         assert torch.allclose(gradient, short[name], atol=1e-5 * float(gradient.abs().max()) + 1e-9), name
+
+
+def test_a_model_without_its_lower_blocks_takes_tokens_and_refuses_photographs(tmp_path: Path):
+    whole, feed = a_model(AdapterConfig(bottleneck=8, last_blocks=2)), a_feed(UNCHANGED)
+    trunk = tmp_path / "trunk.safetensors"
+    save_file({key: value for key, value in whole.trunk.state_dict().items() if ".adapter_" not in key}, trunk)
+    upper = build_model(TINY, class_count=3, adapters=AdapterConfig(bottleneck=8, last_blocks=2), from_block=2).eval()
+    load_trunk(upper, trunk)
+    upper.head.load_state_dict(whole.head.state_dict())
+
+    kept = TokenStore(tmp_path, TINY, "t", 0, dtype=torch.float32).keep(lambda: whole, feed, depth=2, views=1)
+
+    assert torch.allclose(read_all(upper, kept), read_all(whole, feed), atol=1e-6)
+    assert upper.depth == whole.depth
+    assert select_trainable(upper, "adapters-last-k") == select_trainable(whole, "adapters-last-k")
+    assert len(list(upper.parameters())) < len(list(whole.parameters()))
+    with pytest.raises(RuntimeError, match="without its lower blocks"):
+        read_all(upper, feed)
 
 
 def test_adapters_in_the_last_blocks_leave_the_others_plain():
@@ -149,11 +169,14 @@ def test_adapters_in_the_last_blocks_leave_the_others_plain():
 
 def test_tokens_are_kept_once_in_views_that_differ(tmp_path: Path):
     model, feed = a_model(AdapterConfig(last_blocks=2)), a_feed()
-    first = TokenStore(tmp_path, "t", 0).keep(model, feed, depth=2, views=3)
+    first = TokenStore(tmp_path, TINY, "t", 0).keep(lambda: model, feed, depth=2, views=3)
     (kept,) = tmp_path.iterdir()
     written = kept.stat().st_mtime_ns
 
-    again = TokenStore(tmp_path, "t", 0).keep(model, feed, depth=2, views=3)
+    def build_again() -> FundusVit:
+        raise AssertionError("the trunk is not needed for tokens that are kept")
+
+    again = TokenStore(tmp_path, TINY, "t", 0).keep(build_again, feed, depth=2, views=3)
 
     assert [one.stat().st_mtime_ns for one in tmp_path.iterdir()] == [written]
     assert torch.equal(first.tokens, again.tokens)

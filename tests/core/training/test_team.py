@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from eye_dx_core.errors import BadSettings
 from eye_dx_core.training.loop import fine_tune
 from eye_dx_core.training.team import ALONE, Team
-from tests.core.training.test_resuming_and_caching import OBJECTIVE, a_feed, a_model
+from tests.core.training.test_resuming_and_caching import OBJECTIVE, TINY, a_feed, a_model
 
 MEMBER = """
 import sys
@@ -37,7 +37,8 @@ def train(folder: Path, team: Team) -> None:
         model = a_model()
         config = TrainingConfig(epochs=3, batch_size=7, learning_rate=1e-2, method="adapters" if name == "photographs" else "probe")
         with team.first_goes_ahead():
-            learn = feed if name == "photographs" else TokenStore(folder / "kept", "x", 0).keep(model, feed, depth=model.depth, views=2)
+            kept = TokenStore(folder / "kept", TINY, "x", 0)
+            learn = feed if name == "photographs" else kept.keep(a_model, feed, depth=TINY.depth, views=2)
         state = TrainingState(folder / "state", name)
         results = list(fine_tune(model, train=learn, validation=feed, objective=OBJECTIVE, config=config, state=state, team=team))
         if team.is_first:
