@@ -32,6 +32,10 @@ class ConflictingMessage(BadMessage):
     """A message id came before with another body: an incident, not a duplicate."""
 
 
+class Unstorable(BadMessage):
+    """The database answered, and cannot hold a value as it came; no later try would help."""
+
+
 class StaleDelivery(EyeDxError):
     """A message was settled after its lease ran out; somebody else may hold it now."""
 

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 
-from eye_dx_core.errors import BadMessage, NotFound, StaleDelivery
+from eye_dx_core.errors import BadMessage, NotFound, ServiceUnavailable, StaleDelivery
 from eye_dx_core.queue.port import Delivery, Queue
 from eye_dx_core.queue.topology import QueueNames
 from eye_dx_core.records.port import Records, Rejection
@@ -91,11 +91,17 @@ def _drain(
 
 
 def _settle(queue: Queue, records: Records, delivery: Delivery, take: Callable[[Delivery], bool], now: Clock) -> DrainResult:
-    """Take one message in. An error of the database is the caller's: the message is then unsettled and comes again."""
+    """Take one message in. When a service is down, the message stays unsettled and comes again."""
     try:
         is_new = take(delivery)
+    except ServiceUnavailable:
+        raise
     except (BadMessage, NotFound) as error:
         _set_aside(queue, records, delivery, reason=str(error), at=now())
+        return DrainResult(rejected=1)
+    except Exception as error:  # noqa: BLE001 - our own mistake: unsettled, it would take its batch along at every try
+        # The class only: another library's text may hold a value.
+        _set_aside(queue, records, delivery, reason=f"an error of ours ({type(error).__name__}); replay it after the fix", at=now())
         return DrainResult(rejected=1)
     try:
         queue.ack(delivery)

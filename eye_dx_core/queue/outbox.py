@@ -20,7 +20,7 @@ class Delivered(Frozen):
 
 
 def deliver_outbox(queue: Queue, records: Records, *, limit: int, now: Callable[[], datetime]) -> Delivered:
-    """Publish unsent messages, oldest first; those of one case keep their order.
+    """Publish unsent messages, those that never failed first; those of one case keep their order.
 
     Dying between confirm and mark publishes the message again under the same message id, which receivers drop.
 

@@ -10,10 +10,13 @@ DELIVERY_LIMIT_REASON = "delivery limit"
 
 
 class Message(Frozen):
-    """What is sent and received. The body is bytes, because a broken message must survive as it came."""
+    """What is sent and received. The body is bytes, because a broken message must survive as it came.
+
+    `message_id` is an AMQP short string (at most 255) that every database can hold.
+    """
 
     body: bytes = Field(repr=False)
-    message_id: str | None = None
+    message_id: str | None = Field(default=None, max_length=255, pattern=r"^[^\x00]*$")
     correlation_id: str | None = None
     content_type: str = "application/json"
     type: str | None = None

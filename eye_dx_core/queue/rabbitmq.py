@@ -4,12 +4,14 @@ Three channels, because the broker answers a mistake by closing the channel it h
 on another, and looks at queues that may be absent on a third that is opened for the look.
 """
 
+import hashlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import pika
+import pika.data
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPConnectionError, AMQPError, ChannelClosedByBroker, UnroutableError
 
@@ -19,7 +21,26 @@ from eye_dx_core.queue.topology import QueueNames, Route
 
 _Answer = TypeVar("_Answer")
 _NOT_FOUND = 404
-_REASON, _QUEUE, _DIED_AT = "eye-dx-reason", "eye-dx-queue", "eye-dx-died-at"
+_OURS = _REASON, _QUEUE, _DIED_AT = "eye-dx-reason", "eye-dx-queue", "eye-dx-died-at"
+
+
+_decode_strictly = pika.data.decode_value
+
+
+def _decode_value(encoded: bytes, offset: int) -> tuple[Any, int]:
+    """Read a header's time beyond the year 9999 as absent.
+
+    pika 1.3 raises on it, which drops the connection, and the message stays the first of its queue for ever.
+    """
+    try:
+        return _decode_strictly(encoded, offset)
+    except (ValueError, OverflowError):
+        if encoded[offset : offset + 1] != b"T":
+            raise
+        return None, offset + 9  # the kind and eight bytes of seconds
+
+
+pika.data.decode_value = _decode_value
 
 
 class RabbitQueue:
@@ -256,31 +277,56 @@ def _get(channel: BlockingChannel, queue: str, limit: int) -> Iterator[tuple[Any
 def _delivery_count(method: Any, properties: pika.BasicProperties) -> int:  # noqa: ANN401 - pika's own type
     headers: dict[str, Any] = dict(properties.headers or {})
     counted = headers.get("x-delivery-count")
-    return int(counted) + 1 if counted is not None else 2 if method.redelivered else 1
+    return counted + 1 if isinstance(counted, int) and counted >= 0 else 2 if method.redelivered else 1
 
 
 def _to_message(properties: pika.BasicProperties, body: bytes) -> Message:
     headers = {name: value for name, value in (properties.headers or {}).items() if isinstance(value, str) and not name.startswith("x-")}
     return Message(
         body=body,
-        message_id=properties.message_id,
-        correlation_id=properties.correlation_id,
-        content_type=properties.content_type or "application/json",
-        type=properties.type,
-        timestamp=datetime.fromtimestamp(properties.timestamp, UTC) if properties.timestamp else None,
+        message_id=_to_storable_id(properties.message_id),
+        correlation_id=_to_text(properties.correlation_id),
+        content_type=_to_text(properties.content_type) or "application/json",
+        type=_to_text(properties.type),
+        timestamp=_to_time(properties.timestamp),
         headers=headers,
     )
+
+
+# A publisher may put any bytes into a property, and a property that cannot be read must not hold up the queue.
+
+
+def _to_text(value: object) -> str | None:
+    """The client library leaves bytes that are not UTF-8 as they are."""
+    return value if isinstance(value, str) else None
+
+
+def _to_storable_id(value: object) -> str | None:
+    """An id that is no text names its message all the same, by its hash."""
+    raw = value.encode() if isinstance(value, str) else value
+    if isinstance(value, str) and "\x00" not in value:
+        return value
+    return f"sha256:{hashlib.sha256(raw).hexdigest()}" if isinstance(raw, bytes) else None
+
+
+def _to_time(seconds: object) -> datetime | None:
+    """Some clients write milliseconds, which lie in the far future: no time is better than a wrong one."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC) if isinstance(seconds, int) and seconds else None
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _to_dead_letter(_method: object, properties: pika.BasicProperties, body: bytes) -> DeadLetter:
     """Ours say why in headers; the broker's own say it in `x-death`."""
     message = _to_message(properties, body)
-    ours = {name: message.headers[name] for name in (_REASON, _QUEUE, _DIED_AT) if name in message.headers}
+    ours = {name: message.headers[name] for name in _OURS if name in message.headers}
     bare = message.model_copy(update={"headers": {name: value for name, value in message.headers.items() if name not in ours}})
-    if _REASON in ours:
-        return DeadLetter(message=bare, queue=ours[_QUEUE], reason=ours[_REASON], died_at=datetime.fromisoformat(ours[_DIED_AT]))
-    headers: dict[str, Any] = dict(properties.headers or {})
-    death: dict[str, Any] = (headers.get("x-death") or [{}])[0]
+    if len(ours) == len(_OURS):
+        return DeadLetter(message=bare, queue=ours[_QUEUE], reason=ours[_REASON], died_at=_to_moment(ours[_DIED_AT]))
+    deaths: object = dict(properties.headers or {}).get("x-death")
+    first: object = deaths[0] if isinstance(deaths, list) and deaths else None
+    death: dict[str, Any] = first if isinstance(first, dict) else {}
     reason = str(death.get("reason", "unknown"))
     at = death.get("time")
     return DeadLetter(
@@ -289,3 +335,11 @@ def _to_dead_letter(_method: object, properties: pika.BasicProperties, body: byt
         reason=DELIVERY_LIMIT_REASON if reason == "delivery_limit" else reason,
         died_at=at.astimezone(UTC) if isinstance(at, datetime) else datetime.now(UTC),
     )
+
+
+def _to_moment(written: str) -> datetime:
+    """Headers of our names may have been written by somebody else; who only looks must not stumble over them."""
+    try:
+        return datetime.fromisoformat(written).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return datetime.now(UTC)

@@ -1,22 +1,25 @@
 """How we open a database: durable, with short waits, and with errors that carry no values."""
 
+import sqlite3
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
 
-from eye_dx_core.errors import ServiceUnavailable
+from eye_dx_core.errors import ServiceUnavailable, Unstorable
 
 _WRITE = "eye_dx_write"
+_WAIT_SECONDS = 15
 
 
 def open_engine(url: str) -> Engine:
     """Build an engine for SQLite (WAL, full sync, foreign keys) or PostgreSQL; it connects on first use."""
     if not url.startswith("sqlite"):
         return create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args={"connect_timeout": 5})
-    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": 15})
+    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": _WAIT_SECONDS})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -41,6 +44,8 @@ def database_errors(what: str) -> Generator[None]:
     """Turn the database's errors into ours, without its text: that may hold addresses, passwords and values."""
     try:
         yield
+    except DataError:
+        raise Unstorable(f"the {what} cannot hold one of the values") from None
     except DBAPIError as error:
         raise ServiceUnavailable(f"the {what} did not answer ({type(error.orig).__name__})") from None
     except SQLAlchemyError as error:
@@ -51,9 +56,24 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 -
     # The driver must not open transactions by itself: `_begin_sqlite` says which kind it is.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "busy_timeout = 15000"):
+    for pragma in ("synchronous = FULL", "foreign_keys = ON", f"busy_timeout = {_WAIT_SECONDS * 1000}"):
         cursor.execute(f"PRAGMA {pragma}")
+    _switch_to_wal(cursor)
     cursor.close()
+
+
+def _switch_to_wal(cursor: sqlite3.Cursor) -> None:
+    """Processes that open a new file together collide here, and for this one step SQLite itself does not wait."""
+    until = time.monotonic() + _WAIT_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:

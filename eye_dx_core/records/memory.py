@@ -1,6 +1,7 @@
 """Records in this process: for tests and for trying things out; gone when it ends."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -163,7 +164,10 @@ class MemoryRecords:
         """See the port."""
         with self._lock:
             waiting = [message for message in self._outbox.values() if message.sent_at is None]
-            return tuple(sorted(waiting, key=lambda message: (message.created_at, message.message_id))[:limit])
+            failures = Counter[str]()
+            for message in waiting:
+                failures[message.case_id] = max(failures[message.case_id], message.attempts)
+            return tuple(sorted(waiting, key=lambda one: (failures[one.case_id], one.created_at, one.message_id))[:limit])
 
     def mark_sent(self, message_id: str, *, sent_at: datetime) -> None:
         """See the port."""

@@ -139,7 +139,10 @@ class Records(Protocol):
         ...
 
     def unsent_messages(self, *, limit: int) -> tuple[OutboxMessage, ...]:
-        """Outbox messages that were never confirmed, oldest first."""
+        """Outbox messages that were never confirmed: the cases with the fewest failures first, then the oldest.
+
+        So what nobody takes cannot hold up the rest, and the messages of one case stay in their order.
+        """
         ...
 
     def mark_sent(self, message_id: str, *, sent_at: datetime) -> None:

@@ -165,7 +165,8 @@ class SqlRecords:
 
     def unsent_messages(self, *, limit: int) -> tuple[OutboxMessage, ...]:
         """See the port."""
-        waiting = select(outbox).where(outbox.c.sent_at.is_(None)).order_by(outbox.c.created_at, outbox.c.message_id).limit(limit)
+        failures = func.max(outbox.c.attempts).over(partition_by=outbox.c.case_id)
+        waiting = select(outbox).where(outbox.c.sent_at.is_(None)).order_by(failures, outbox.c.created_at, outbox.c.message_id).limit(limit)
         with database_errors("records"), reading(self._engine) as connection:
             return tuple(_to_outbox(row) for row in connection.execute(waiting))
 

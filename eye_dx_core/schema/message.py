@@ -6,10 +6,12 @@ What a message lacks stays absent. Unknown fields are tolerated; wrong ones are 
 import hashlib
 import json
 import re
+import unicodedata
 from datetime import datetime
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, NoReturn, TypeVar, cast
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from eye_dx_core.errors import BadMessage
 from eye_dx_core.schema.case import (
@@ -27,7 +29,11 @@ from eye_dx_core.schema.frozen import Frozen
 from eye_dx_core.schema.review import EyeReview
 
 MAX_BODY_BYTES = 1_000_000
+MAX_PHOTOS = 100
 ENVELOPE_SCREENING, ENVELOPE_REVIEW = "eye-dx/screening/1", "eye-dx/review/1"
+
+# Controls other than tab and line ends, and the marks that turn the reading direction: they make a page say what is not written.
+_UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 class _Wire(BaseModel):
@@ -35,8 +41,53 @@ class _Wire(BaseModel):
 
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, coerce_numbers_to_str=True)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_flag(cls, value: object) -> object:
+        """`true` would be read as the number 1: a pressure nobody measured."""
+        if isinstance(value, bool):
+            raise PydanticCustomError("not_a_flag", "no field is true or false")
+        return value
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _refuse_unseen(cls, value: object) -> object:
+        if isinstance(value, str) and _UNSEEN.search(value):
+            raise PydanticCustomError("control_characters", "unseen control characters")
+        return value
+
 
 _Model = TypeVar("_Model", bound=_Wire)
+
+
+def _seen(identifier: str) -> str:
+    """Ids are compared by machines and read by people: both must see the same, so nothing in them is unseen."""
+    if any(unicodedata.category(character).startswith("C") for character in identifier):
+        raise PydanticCustomError("control_characters", "unseen characters")
+    return identifier
+
+
+def _within_reach(moment: datetime) -> datetime:
+    """Nearer to the year 1 or 9999 than a time zone is wide, a moment has no UTC."""
+    if not 1900 <= moment.year <= 2200:
+        raise PydanticCustomError("year_out_of_range", "the year is not between 1900 and 2200")
+    return moment
+
+
+_Id = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_seen)]
+_Moment = Annotated[AwareDatetime, AfterValidator(_within_reach)]
+
+
+class _WireIds(_Wire):
+    """The ids of a message that stand beside its content."""
+
+    id: _Id | None = None
+    message_id: _Id | None = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _empty_is_absent(cls, value: object) -> object:
+        return None if value == "" else value
 
 
 class _WirePhoto(_Wire):
@@ -45,13 +96,13 @@ class _WirePhoto(_Wire):
 
 
 class _WirePatient(_Wire):
-    patient_id: str = Field(min_length=1, max_length=128)
+    patient_id: Annotated[_Id, Field(max_length=128)]
     name: str | None = None
     age: int | None = Field(default=None, ge=0, le=130)
     gender: str | None = None
     phone: str | None = None
     birth_date: str | None = None
-    photos: tuple[str | _WirePhoto, ...] = ()
+    photos: tuple[str | _WirePhoto, ...] = Field(default=(), max_length=MAX_PHOTOS)
 
 
 class _WirePressure(_Wire):
@@ -68,27 +119,27 @@ class _WireVision(_Wire):
 class _WireNested(_Wire):
     Patient: _WirePatient
     vision_data: _WireVision | None = None
-    screening_time: AwareDatetime | None = None
+    screening_time: _Moment | None = None
     notes: str = ""
 
 
 class _WireFourQueue(_Wire):
-    id: str = Field(min_length=1, max_length=256)
+    id: _Id
     osFundusImg: str | None = None  # noqa: N815 - the partner's names
     odFundusImg: str | None = None  # noqa: N815
 
 
 class _WireReview(_Wire):
-    case_id: str | None = None
-    id: str | None = None
+    case_id: _Id | None = None
+    id: _Id | None = None
     final_conclusion: str = Field(min_length=1, max_length=2000)
     doctor_name: str | None = None
     recommendation: str = ""
-    reviewed_at: AwareDatetime | None = None
+    reviewed_at: _Moment | None = None
 
 
 class _WirePartnerReview(_Wire):
-    id: str = Field(min_length=1, max_length=256)
+    id: _Id
     osFundusFeatures: str | None = None  # noqa: N815
     odFundusFeatures: str | None = None  # noqa: N815
     osFundusDisease: str | None = None  # noqa: N815
@@ -124,14 +175,15 @@ def parse_screening(body: bytes, *, source_queue: str, message_id: str | None, r
     """
     content, envelope_id = _unwrap(_parse_object(body), ENVELOPE_SCREENING)
     wire = _wire_format_of(content) if envelope_id is None else WireFormat.ENVELOPE
-    known_id = message_id or envelope_id or _text_of(content, "message_id") or _text_of(content, "id") or f"sha256:{body_sha256(body)}"
+    ids = _validate(_WireIds, content)
+    known_id = message_id or envelope_id or ids.message_id or ids.id or f"sha256:{body_sha256(body)}"
     case_id = _case_id(source_queue, known_id)
     return Case(
         case_id=case_id,
         message_id=known_id,
         source_queue=source_queue,
         wire=wire,
-        external_id=_text_of(content, "id"),
+        external_id=ids.id,
         body_sha256=body_sha256(body),
         received_at=received_at,
         screening=_parse_content(content, case_id),
@@ -145,7 +197,7 @@ def parse_review(body: bytes, *, message_id: str | None, received_at: datetime) 
         BadMessage: not JSON, fields are missing or wrong, or there is no conclusion in it.
     """
     content, envelope_id = _unwrap(_parse_object(body), ENVELOPE_REVIEW)
-    review_id = message_id or envelope_id or _text_of(content, "message_id") or f"sha256:{body_sha256(body)}"
+    review_id = message_id or envelope_id or _validate(_WireIds, content).message_id or f"sha256:{body_sha256(body)}"
     if "osFundusDisease" in content or "odFundusDisease" in content:
         return _parse_partner_review(_validate(_WirePartnerReview, content), review_id, received_at)
     review = _validate(_WireReview, content)
@@ -179,14 +231,31 @@ def _parse_object(body: bytes) -> dict[str, Any]:
     if len(body) > MAX_BODY_BYTES:
         raise BadMessage(f"larger than {MAX_BODY_BYTES} bytes")
     try:
-        content = json.loads(body)
+        # UTF-8 as RFC 8259 asks for; left to itself, the parser would also guess UTF-16 and UTF-32.
+        content = json.loads(body.decode("utf-8-sig"), object_pairs_hook=_refuse_ambiguity, parse_constant=_refuse_constant)
+        if isinstance(content, dict) and re.search(rb"\\u(0000|[dD][89a-fA-F])", body) and not _is_storable(content):
+            raise BadMessage("not storable text: half a surrogate pair or a NUL character")
     except (ValueError, RecursionError):
-        raise BadMessage("not JSON") from None
+        raise BadMessage("not JSON in UTF-8, or nested too deeply") from None
     if not isinstance(content, dict):
         raise BadMessage("not a JSON object")
-    if re.search(rb"\\u(0000|[dD][89a-fA-F])", body) and not _is_storable(content):
-        raise BadMessage("not storable text: half a surrogate pair or a NUL character")
     return cast("dict[str, Any]", content)
+
+
+def _refuse_ambiguity(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """One field with two values has no meaning that all readers share; a plain repeat does no harm."""
+    content: dict[str, Any] = {}
+    for field, value in pairs:
+        if field in content and content[field] != value:
+            raise BadMessage(
+                f"bad fields: {field if re.fullmatch('[A-Za-z_]{1,40}', field) else 'one'} (given twice with different values)"
+            )
+        content[field] = value
+    return content
+
+
+def _refuse_constant(constant: str) -> NoReturn:
+    raise BadMessage(f"not JSON: {constant} is no JSON number")
 
 
 def _is_storable(content: object) -> bool:
@@ -201,7 +270,7 @@ def _unwrap(content: dict[str, Any], schema: str) -> tuple[dict[str, Any], str |
         return content, None
     if content["schema"] != schema:
         raise BadMessage(f"bad fields: schema (expected {schema})")
-    body, message_id = content.get("body"), _text_of(content, "message_id")
+    body, message_id = content.get("body"), _validate(_WireIds, content).message_id
     if not isinstance(body, dict) or message_id is None:
         raise BadMessage("bad fields: the envelope needs body and message_id")
     return cast("dict[str, Any]", body), message_id
@@ -278,11 +347,6 @@ def _parse_partner_review(review: _WirePartnerReview, review_id: str, received_a
 def _split_terms(text: str | None) -> tuple[str, ...]:
     """Split a list written with Chinese or Latin commas."""
     return tuple(term for part in re.split(r"[,，、;；]", text or "") if (term := part.strip()))
-
-
-def _text_of(content: dict[str, Any], field: str) -> str | None:
-    value = content.get(field)
-    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) and str(value) else None
 
 
 def _validate(model: type[_Model], content: dict[str, Any]) -> _Model:

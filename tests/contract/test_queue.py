@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pika
@@ -309,3 +310,57 @@ def test_a_connection_that_the_broker_dropped_is_opened_again():
 
         assert queue.depth(names.screenings) == 2
         queue.close()
+
+
+HOSTILE_PROPERTIES = {
+    "a time in milliseconds": pika.BasicProperties(message_id="m-1", timestamp=1_770_000_000_000),
+    "an id that is no text": pika.BasicProperties(message_id=b"\xff\xfe"),
+    "an id with a NUL": pika.BasicProperties(message_id="a\x00b"),
+    "a count that is no number": pika.BasicProperties(headers={"x-delivery-count": "many"}),
+    "deaths that are no list": pika.BasicProperties(headers={"x-death": "yesterday"}),
+    "our own headers": pika.BasicProperties(headers={"eye-dx-reason": "", "eye-dx-queue": "nowhere", "eye-dx-died-at": "yesterday"}),
+    "a nested header": pika.BasicProperties(headers={"trace": {"a": [1, {"b": None}]}}),
+    "a header of bytes": pika.BasicProperties(headers={"trace": b"\xff"}),
+    "a header time beyond every calendar": pika.BasicProperties(headers={"sent": datetime(2026, 1, 1, tzinfo=UTC)}),
+}
+
+
+@pytest.mark.service
+@pytest.mark.parametrize("name", HOSTILE_PROPERTIES)
+def test_properties_that_cannot_be_read_hold_up_nothing(name: str, monkeypatch: pytest.MonkeyPatch):
+    with own_rabbitmq_names() as names:
+        queue = RabbitQueue(AMQP_URL, names=names)
+        queue.declare(names.screenings)
+        _publish_raw(names, HOSTILE_PROPERTIES[name], monkeypatch)
+        queue.publish(names.screenings, a_message(2))
+
+        hostile, good = wait_for(lambda: queue.receive(names.screenings, limit=2))
+        queue.reject(hostile, reason="x")
+        queue.ack(good)
+
+        (letter,) = wait_for(lambda: queue.dead_letters(limit=2))
+        assert (letter.message.body, letter.queue, letter.reason) == (b"{}", names.screenings, "x")
+        assert queue.replay_dead_letters(limit=1) == 1
+        assert queue.depth(names.screenings) == 1
+        queue.close()
+
+
+@pytest.mark.service
+@pytest.mark.parametrize("name", HOSTILE_PROPERTIES)
+def test_a_look_at_the_dead_survives_what_others_put_there(name: str, monkeypatch: pytest.MonkeyPatch):
+    with own_rabbitmq_names() as names:
+        queue = RabbitQueue(AMQP_URL, names=names)
+        queue.declare(names.dead)
+        _publish_raw(names, HOSTILE_PROPERTIES[name], monkeypatch, queue=names.dead)
+
+        (letter,) = wait_for(lambda: queue.dead_letters(limit=2))
+
+        assert letter.message.body == b"{}"
+        queue.close()
+
+
+def _publish_raw(names: QueueNames, properties: pika.BasicProperties, monkeypatch: pytest.MonkeyPatch, queue: str | None = None) -> None:
+    """Publish as somebody whose client library checks nothing."""
+    with pika.BlockingConnection(pika.URLParameters(AMQP_URL)) as connection, monkeypatch.context() as patched:
+        patched.setattr("pika.data.calendar.timegm", lambda _: 1_770_000_000_000)
+        connection.channel().basic_publish("", queue or names.screenings, b"{}", properties)

@@ -15,7 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from eye_dx_core.errors import ConflictingMessage, NotFound, ServiceUnavailable
+from eye_dx_core.errors import ConflictingMessage, NotFound, ServiceUnavailable, Unstorable
 from eye_dx_core.records import migrating
 from eye_dx_core.records.engine import open_engine
 from eye_dx_core.records.memory import MemoryRecords
@@ -203,6 +203,29 @@ def test_an_outbox_message_waits_until_it_is_marked_sent(records: Records):
     assert records.get_case_record("case-1").outbox[0].sent_at == NOON
 
 
+def test_what_fails_again_and_again_never_holds_up_the_rest(records: Records):
+    for number in range(4):
+        records.add_case(a_case(f"case-{number}"))
+        kinds = ("ai-result", "later") if number == 0 else ("ai-result",)
+        records.add_diagnosis(a_diagnosis(f"case-{number}"), [an_announcement(f"case-{number}", kind) for kind in kinds])
+    for number in (0, 1):
+        records.mark_failed(f"ai-result-case-{number}", reason="no such queue")
+
+    order = [one.message_id for one in records.unsent_messages(limit=10)]
+
+    assert order == ["ai-result-case-2", "ai-result-case-3", "ai-result-case-0", "ai-result-case-1", "later-case-0"]
+    assert [one.case_id for one in records.unsent_messages(limit=2)] == ["case-2", "case-3"]
+
+
+def test_a_value_that_the_database_cannot_hold_is_not_taken_for_an_outage(records: Records):
+    rejection = Rejection(source_queue="q", message_id="\x00", body_sha256="0" * 64, reason="r", rejected_at=NOON)
+    if isinstance(records, SqlRecords) and records._engine.dialect.name == "postgresql":
+        with pytest.raises(Unstorable):
+            records.add_rejection(rejection)
+    else:
+        records.add_rejection(rejection)  # the others hold it
+
+
 def test_case_records_hold_everything_in_order_of_receipt(records: Records):
     for number, at in (("2", NOON + timedelta(hours=1)), ("1", NOON), ("3", NOON + DAY)):
         records.add_case(a_case(f"case-{number}").model_copy(update={"received_at": at}))
@@ -265,6 +288,27 @@ def test_the_schema_is_made_once_by_processes_that_start_together(url: str):
     starting = [subprocess.Popen([sys.executable, "-c", script, url]) for _ in range(3)]
 
     assert [process.wait(60) for process in starting] == [0, 0, 0]
+
+
+# Opens one new file after the other, each at the same moment as the other processes do.
+OPEN_TOGETHER = """
+import sys, time
+from pathlib import Path
+from eye_dx_core.records.engine import open_engine
+for number in range(40):
+    time.sleep(max(0, float(sys.argv[2]) + 0.03 * number - time.time()))
+    engine = open_engine(f"sqlite:///{sys.argv[1]}/{number}.db")
+    with reading(engine) as connection:
+        connection.execute(text("SELECT * FROM sqlite_master")).all()
+    engine.dispose()
+"""
+
+
+def test_processes_that_open_a_new_file_at_once_wait_for_each_other(tmp_path: Path):
+    command = [sys.executable, "-c", OPEN_TOGETHER, str(tmp_path), str(time.time() + 2)]
+    opening = [subprocess.Popen(command) for _ in range(4)]
+
+    assert [process.wait(60) for process in opening] == [0] * 4
 
 
 def test_the_migrations_make_the_tables_we_declare(url: str):

@@ -56,8 +56,8 @@ def test_a_bad_message_is_set_aside_and_the_others_are_stored():
     records = MemoryRecords()
 
     assert drain(queue, records) == DrainResult(new=1, rejected=1)
-    assert [letter.reason for letter in queue.dead_letters(limit=5)] == ["not JSON"]
-    assert [one.reason for one in records.rejections(since=NOON, until=NOON + timedelta(1))] == ["not JSON"]
+    assert [letter.reason for letter in queue.dead_letters(limit=5)] == ["not JSON in UTF-8, or nested too deeply"]
+    assert [one.reason for one in records.rejections(since=NOON, until=NOON + timedelta(1))] == ["not JSON in UTF-8, or nested too deeply"]
 
 
 def test_one_id_with_two_bodies_is_an_incident():
@@ -92,6 +92,20 @@ def test_when_the_records_are_down_no_message_is_settled():
         drain(queue, DeadRecords())
     assert queue.depth(NAMES.screenings) == 1
     assert queue.dead_letters(limit=1) == ()
+
+
+def test_a_message_that_trips_us_is_set_aside_and_its_batch_is_stored():
+    class Tripping(MemoryRecords):
+        def add_case(self, case: Case) -> bool:
+            if case.message_id == "1":
+                raise OverflowError("测试甲")
+            return super().add_case(case)
+
+    queue, records = a_queue(*((NAMES.screenings, a_nested_body(f"P{n}"), str(n)) for n in range(3))), Tripping()
+
+    assert drain(queue, records) == DrainResult(new=2, rejected=1)
+    (letter,) = queue.dead_letters(limit=5)
+    assert letter.reason == "an error of ours (OverflowError); replay it after the fix"
 
 
 def test_a_review_is_stored_with_what_the_ai_had_said():

@@ -89,11 +89,38 @@ def test_the_same_id_on_two_queues_is_two_cases():
         (b"[" * 100_000, "not JSON"),
         (b'{"patient_id": "\\ud800"}', "not storable"),
         (b'{"patient_id": "P\\u0000"}', "not storable"),
+        ('{"patient_id": "P1"}'.encode("utf-16"), "not JSON in UTF-8"),
+        (b'{"patient_id": "P1", "age": true}', r"age \(not_a_flag\)"),
+        (b'{"Patient": {"patient_id": "P1"}, "vision_data": {"left_eye": NaN}}', "NaN is no JSON number"),
+        (b'{"patient_id": "P1", "patient_id": "P2"}', r"patient_id \(given twice"),
+        (b'{"patient_id": "P1", "\xe8\xb5\xb5": 1, "\xe8\xb5\xb5": 2}', r"bad fields: one \(given twice"),
+        (b'{"patient_id": "P1", "id": "\\u202eabc"}', r"id \(control_characters\)"),
+        (b'{"patient_id": "P1", "name": "a\\u202eb"}', r"name \(control_characters\)"),
+        (b'{"Patient": {"patient_id": "P1"}, "screening_time": "0001-01-01T00:00:00+14:00"}', r"screening_time \(year_out_of_range\)"),
+        (json.dumps({"patient_id": "P1", "message_id": "m" * 300}).encode(), r"message_id \(string_too_long\)"),
+        (json.dumps({"patient_id": "P1", "photos": ["OD.jpg"] * 101}).encode(), r"photos \(too_long\)"),
     ],
 )
 def test_what_is_wrong_is_named_by_field(body: bytes, words: str):
     with pytest.raises(BadMessage, match=words):
         parse(body)
+
+
+@pytest.mark.parametrize(
+    "body", [b'\xef\xbb\xbf{"patient_id": "P1"}', b'{"patient_id": "P1", "patient_id": "P1"}', b'{"patient_id": "P1", "id": ""}']
+)
+def test_what_is_odd_but_says_one_thing_only_is_read(body: bytes):
+    case = parse(body)
+
+    assert case.screening.patient is not None
+    assert (case.screening.patient.patient_id, case.external_id) == ("P1", None)
+
+
+def test_ids_that_only_look_alike_are_two_patients():
+    latin, cyrillic = parse({"patient_id": "P1"}), parse({"patient_id": "\u04201"})
+
+    assert latin.case_id != cyrillic.case_id
+    assert latin.screening.patient != cyrillic.screening.patient
 
 
 def test_a_refusal_never_repeats_a_value():
