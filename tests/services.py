@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
 
@@ -13,6 +14,9 @@ from pika.exceptions import AMQPConnectionError
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
+from eye_dx_core.queue.port import Queue
+from eye_dx_core.queue.rabbitmq import RabbitQueue
+from eye_dx_core.queue.sql import SqlQueue
 from eye_dx_core.queue.topology import QueueNames
 
 AMQP_URL = os.environ.get("EYE_DX_TEST_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/%2F")
@@ -65,6 +69,24 @@ def own_rabbitmq_names(*, required: bool = True) -> Iterator[QueueNames]:
             if not field.endswith("exchange"):
                 channel.queue_delete(name)
                 channel.exchange_delete(names.route_of(name).exchange)
+
+
+STACKS = ["embedded", pytest.param("rabbitmq and postgresql", marks=pytest.mark.service)]
+
+
+@contextmanager
+def services(kind: str, folder: Path) -> Iterator[tuple[str, str, QueueNames, Queue]]:
+    """URLs of queue and records of one of `STACKS`, the queue names, and the queue opened."""
+    if kind == "embedded":
+        names, url = QueueNames(), f"sqlite:///{folder}/queue.db"
+        queue = SqlQueue(url, names=names, lease_seconds=1)
+        yield url, f"sqlite:///{folder}/records.db", names, queue
+        queue.close()
+        return
+    with own_rabbitmq_names() as names, own_postgres() as postgres:
+        queue = RabbitQueue(AMQP_URL, names=names)
+        yield AMQP_URL, postgres, names, queue
+        queue.close()
 
 
 Found = TypeVar("Found")

@@ -293,8 +293,8 @@ def test_the_schema_is_made_once_by_processes_that_start_together(url: str):
 # Opens one new file after the other, each at the same moment as the other processes do.
 OPEN_TOGETHER = """
 import sys, time
-from pathlib import Path
-from eye_dx_core.records.engine import open_engine
+from sqlalchemy import text
+from eye_dx_core.records.engine import open_engine, reading
 for number in range(40):
     time.sleep(max(0, float(sys.argv[2]) + 0.03 * number - time.time()))
     engine = open_engine(f"sqlite:///{sys.argv[1]}/{number}.db")

@@ -5,23 +5,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from eye_dx_core.dataset.phantom_folders import write_phantom_photo
-from eye_dx_core.queue.port import Message, Queue
-from eye_dx_core.queue.rabbitmq import RabbitQueue
-from eye_dx_core.queue.sql import SqlQueue
+from eye_dx_core.queue.port import Message
 from eye_dx_core.queue.topology import QueueNames
 from eye_dx_core.records.sql import SqlRecords
 from eye_dx_core.schema.case import Laterality
 from tests.builders import NOON, a_nested_body
 from tests.checkpoints import a_checkpoint
-from tests.services import AMQP_URL, own_postgres, own_rabbitmq_names
+from tests.services import STACKS, services
 
 MESSAGES = 60
 PROJECT = Path(__file__).parents[2]
@@ -58,26 +54,12 @@ queue.close()
 """
 
 
-@contextmanager
-def services(kind: str, folder: Path) -> Iterator[tuple[str, str, QueueNames, Queue]]:
-    if kind == "embedded":
-        names, url = QueueNames(), f"sqlite:///{folder}/queue.db"
-        queue = SqlQueue(url, names=names, lease_seconds=1)
-        yield url, f"sqlite:///{folder}/records.db", names, queue
-        queue.close()
-        return
-    with own_rabbitmq_names() as names, own_postgres() as postgres:
-        queue = RabbitQueue(AMQP_URL, names=names)
-        yield AMQP_URL, postgres, names, queue
-        queue.close()
-
-
 def start(queue_url: str, records_url: str, names: QueueNames, folder: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-c", WORKER, queue_url, records_url, names.model_dump_json(), str(folder)]
     return subprocess.Popen(command, cwd=PROJECT, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT)})
 
 
-@pytest.mark.parametrize("kind", ["embedded", pytest.param("rabbitmq and postgresql", marks=pytest.mark.service)])
+@pytest.mark.parametrize("kind", STACKS)
 def test_a_run_killed_in_the_middle_leaves_one_diagnosis_and_one_result_each(kind: str, tmp_path: Path):
     a_checkpoint(tmp_path / "checkpoint")
     write_phantom_photo(tmp_path / "OD.jpg", "D3", eye=Laterality.RIGHT, seed=1, size=128)
