@@ -1,10 +1,8 @@
-"""Commands on cases: review, report, export."""
+"""Commands on cases: review, report."""
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated
 from uuid import uuid4
-from zoneinfo import ZoneInfo
 
 import typer
 
@@ -66,38 +64,7 @@ def report(case_id: CaseId, as_json: Annotated[bool, typer.Option("--json", help
         console.print(str(casework.report_page(settings.report_folder, case_id)), soft_wrap=True)
 
 
-def export(
-    since: Annotated[datetime, typer.Option(help="First day, local time.")] = datetime(2000, 1, 1),  # noqa: DTZ001 - made local below
-    until: Annotated[datetime, typer.Option(help="Day after the last, local time.")] = datetime(2100, 1, 1),  # noqa: DTZ001
-    output: Annotated[Path | None, typer.Option(help="File to write; default is standard output.")] = None,
-) -> None:
-    """Export the records in the exchange shape. The export holds names and phones: handle it as patient data."""
-    import json
-
-    from eye_dx_core.records.exporting import export_records
-
-    settings = get_settings()
-    zone = ZoneInfo(settings.timezone)
-    records = wiring.open_records(settings)
-    try:
-        exported = export_records(
-            records, since=since.replace(tzinfo=zone), until=until.replace(tzinfo=zone), at=datetime.now(UTC).astimezone(zone)
-        )
-    finally:
-        records.close()
-    if output is None:
-        show_json(exported)
-        return
-    output.write_text(json.dumps(exported, ensure_ascii=False, indent=2), encoding="utf-8")
-    console.print(f"exported {len(exported['patients'])} patients to {output}")
-
-
 def register(app: typer.Typer) -> None:
     """Add the commands on cases to the root command."""
     app.command()(review)
     app.command()(report)
-    records_app = typer.Typer(help="The stored records.", no_args_is_help=True)
-    records_app.command(name="export")(export)
-    # A callback keeps the group a group although it has one command.
-    records_app.callback()(lambda: None)
-    app.add_typer(records_app, name="records")

@@ -26,6 +26,13 @@ class Settings(BaseSettings):
     queue_url: str | None = Field(default=None, repr=False, description="amqp://…, sqlite:///…, postgresql+psycopg://… or memory://")
     queue_names: QueueNames = QueueNames()
     records_url: str | None = Field(default=None, repr=False, description="sqlite:///…, postgresql+psycopg://… or memory://")
+    vault_keys: SecretStr | None = Field(
+        default=None, description="Keys that seal the records, newest first, separated by spaces; `eye-dx vault new-key` prints one."
+    )
+    vault_key_file: Path | None = Field(default=None, description="File of those keys; default data/vault.key, made when it is missing.")
+    keep_identities_days: int | None = Field(default=None, ge=1, description="Days after the last screening; default for ever.")
+    keep_photos_days: int | None = Field(default=None, ge=1, description="Days until photographs of screenings are deleted; default never.")
+    keep_messages_days: int | None = Field(default=90, ge=1, description="Days that messages are kept as they came.")
     mlflow_tracking_uri: str | None = Field(default=None, repr=False)
     model_name: str = "eye-dx-fundus"
 
@@ -99,6 +106,11 @@ class Settings(BaseSettings):
     def records_address(self) -> str:
         """URL of the records."""
         return self.records_url or f"sqlite:///{self.data / 'records.db'}"
+
+    @property
+    def vault_key_path(self) -> Path:
+        """File of the keys that seal the records."""
+        return self.vault_key_file or self.data / "vault.key"
 
     @property
     def mlflow_address(self) -> str:

@@ -1,5 +1,6 @@
 """The only place that names an adapter: each is picked by the scheme of its URL."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -10,11 +11,13 @@ from eye_dx_core.records.port import Records
 from eye_dx_core.registry.port import CHAMPION, ModelRegistry, ModelVersion
 from eye_dx_core.reporting.port import ChatModel
 from eye_dx_core.settings import Settings
+from eye_dx_core.vault import Vault, read_keys
 
 if TYPE_CHECKING:
     from eye_dx_core.casework import ReportOutlet
     from eye_dx_core.inference.photos import PhotoRoots
     from eye_dx_core.inference.predictor import Predictor
+    from eye_dx_core.retention import Shelves, Terms
 
 
 def open_queue(settings: Settings) -> Queue:
@@ -42,11 +45,22 @@ def open_queue(settings: Settings) -> Queue:
     raise BadSettings("EYE_DX_QUEUE_URL must begin with amqp://, amqps://, sqlite:///, postgresql+psycopg:// or memory://")
 
 
+def open_vault(settings: Settings) -> Vault:
+    """What seals the records: by `EYE_DX_VAULT_KEYS`, else by the key file, which is made when there is none.
+
+    Raises:
+        BadSettings: a key is malformed, or others may read the file.
+    """
+    if settings.vault_keys is not None:
+        return Vault(settings.vault_keys.get_secret_value().split())
+    return Vault(read_keys(settings.vault_key_path))
+
+
 def open_records(settings: Settings) -> Records:
     """Open the records that `EYE_DX_RECORDS_URL` names, with their schema up to date.
 
     Raises:
-        BadSettings: no adapter knows the URL's scheme.
+        BadSettings: no adapter knows the URL's scheme, or the vault's key is not that of these records.
         ServiceUnavailable: the database does not answer.
     """
     url = settings.records_address
@@ -59,7 +73,7 @@ def open_records(settings: Settings) -> Records:
         from eye_dx_core.records.sql import SqlRecords
 
         _make_folder_of(url)
-        return SqlRecords(url)
+        return SqlRecords(url, vault=open_vault(settings))
     raise BadSettings("EYE_DX_RECORDS_URL must begin with sqlite:///, postgresql+psycopg:// or memory://")
 
 
@@ -113,6 +127,22 @@ def report_outlet(settings: Settings) -> "ReportOutlet":
     from eye_dx_core.casework import ReportOutlet
 
     return ReportOutlet(settings.report_folder, ZoneInfo(settings.timezone), settings.queue_names)
+
+
+def retention_terms(settings: Settings) -> "Terms":
+    """How long this installation keeps what tells of persons."""
+    from eye_dx_core.retention import Terms
+
+    days = (settings.keep_identities_days, settings.keep_photos_days, settings.keep_messages_days)
+    identities, photos, messages = (timedelta(days=one) if one is not None else None for one in days)
+    return Terms(identities=identities, photos=photos, messages=messages)
+
+
+def shelves(settings: Settings) -> "Shelves":
+    """Where this installation's files of patients lie."""
+    from eye_dx_core.retention import Shelves
+
+    return Shelves(pages=settings.report_folder, photos=photo_roots(settings), training_photos=settings.training_photos)
 
 
 def trunk_weights(settings: Settings) -> Path | None:

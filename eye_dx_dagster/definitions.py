@@ -8,6 +8,7 @@ from eye_dx_dagster.defs.dataset import assets as dataset
 from eye_dx_dagster.defs.dataset import checks as dataset_checks
 from eye_dx_dagster.defs.diagnosis import jobs as diagnosis
 from eye_dx_dagster.defs.diagnosis import sensors as diagnosis_sensors
+from eye_dx_dagster.defs.housekeeping import retention
 from eye_dx_dagster.defs.registry import assets as registry_assets
 from eye_dx_dagster.defs.registry import jobs as registry
 from eye_dx_dagster.defs.reports import assets as reports
@@ -51,6 +52,7 @@ defs = dg.Definitions(
         diagnosis.delivery_job,
         report_jobs.report_job,
         reports.daily_report_job,
+        retention.retention_job,
     ],
     sensors=[
         diagnosis_sensors.screening_sensor,
@@ -59,6 +61,6 @@ defs = dg.Definitions(
         # Without it the eager condition of the imbalance report would never be looked at.
         dg.AutomationConditionSensorDefinition("automation_sensor", target=dg.AssetSelection.groups("dataset")),
     ],
-    schedules=[reports.daily_report_schedule],
+    schedules=[reports.daily_report_schedule, retention.retention_schedule],
     resources=RESOURCES,
 )

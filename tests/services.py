@@ -18,9 +18,19 @@ from eye_dx_core.queue.port import Queue
 from eye_dx_core.queue.rabbitmq import RabbitQueue
 from eye_dx_core.queue.sql import SqlQueue
 from eye_dx_core.queue.topology import QueueNames
+from eye_dx_core.records.sql import SqlRecords
+from eye_dx_core.vault import Vault
 
 AMQP_URL = os.environ.get("EYE_DX_TEST_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/%2F")
 POSTGRES_URL = os.environ.get("EYE_DX_TEST_POSTGRES_URL", "postgresql+psycopg://postgres@127.0.0.1:5432/test")
+
+
+A_KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="  # one key for the processes of a test; it protects nobody
+
+
+def open_records(url: str) -> SqlRecords:
+    """Records as every process of a test opens them."""
+    return SqlRecords(url, vault=Vault([A_KEY]))
 
 
 def skip_or_fail(service: str) -> None:

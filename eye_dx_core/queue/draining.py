@@ -39,9 +39,8 @@ def drain_screenings(queue: Queue, records: Records, *, names: QueueNames, limit
 
     def take(delivery: Delivery) -> bool:
         message = delivery.message
-        return records.add_case(
-            parse_screening(message.body, source_queue=delivery.queue, message_id=message.message_id, received_at=now())
-        )
+        case = parse_screening(message.body, source_queue=delivery.queue, message_id=message.message_id, received_at=now())
+        return records.add_case(case, message.body)
 
     return _drain(queue, records, names.screening_queues, take, limit=limit, now=now)
 

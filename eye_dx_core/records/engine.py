@@ -56,7 +56,8 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 -
     # The driver must not open transactions by itself: `_begin_sqlite` says which kind it is.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("synchronous = FULL", "foreign_keys = ON", f"busy_timeout = {_WAIT_SECONDS * 1000}"):
+    # Deleted rows are overwritten: who was erased must not be found in free pages.
+    for pragma in ("synchronous = FULL", "foreign_keys = ON", "secure_delete = ON", f"busy_timeout = {_WAIT_SECONDS * 1000}"):
         cursor.execute(f"PRAGMA {pragma}")
     _switch_to_wal(cursor)
     cursor.close()
@@ -79,3 +80,18 @@ def _switch_to_wal(cursor: sqlite3.Cursor) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     is_write = connection.get_execution_options().get(_WRITE, False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
+
+
+def forget_deleted_rows(engine: Engine) -> None:
+    """Empty SQLite's log of changes, which still holds what was deleted; readers may delay that until the last has gone.
+
+    PostgreSQL overwrites by its own vacuum.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+    with database_errors("records"):
+        connection = engine.raw_connection()
+        try:
+            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            connection.close()

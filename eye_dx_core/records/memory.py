@@ -1,25 +1,35 @@
 """Records in this process: for tests and for trying things out; gone when it ends."""
 
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import RLock
 
 from eye_dx_core.errors import ConflictingMessage, NotFound
-from eye_dx_core.records.port import MAX_ATTEMPTS, Backlog, CaseRecord, OutboxMessage, Rejection
-from eye_dx_core.schema.case import Case
+from eye_dx_core.records.audit import GENESIS, AuditEntry, AuditEvent, chain
+from eye_dx_core.records.port import (
+    FARTHEST_SECONDS,
+    MAX_ATTEMPTS,
+    Backlog,
+    CaseRecord,
+    OutboxMessage,
+    Rejection,
+    Work,
+    pause_after,
+)
+from eye_dx_core.schema.case import Case, Identity, Screening
 from eye_dx_core.schema.diagnosis import AiDiagnosis
 from eye_dx_core.schema.report import DiagnosisReport
 from eye_dx_core.schema.review import DoctorReview
-
-_IDENTITY_FIELDS = ("name", "phone", "birth_date")
 
 
 @dataclass
 class _Held:
     case: Case
+    raw: bytes | None
+    has_photos: bool
+    is_erased: bool = False
     diagnosis: AiDiagnosis | None = None
     reviews: list[DoctorReview] = field(default_factory=list[DoctorReview])
     report: DiagnosisReport | None = None
@@ -28,7 +38,7 @@ class _Held:
 
     @property
     def is_undiagnosed(self) -> bool:
-        return self.diagnosis is None
+        return self.diagnosis is None and not self.is_erased
 
     @property
     def is_unreported(self) -> bool:
@@ -40,7 +50,12 @@ class _Held:
 
     @property
     def is_free(self) -> bool:
-        return self.claimed_until <= time.time() and not self.is_stuck
+        return _is_over(self.claimed_until) and not self.is_stuck
+
+
+def _is_over(until: float) -> bool:
+    """Whether a claim or a pause is over; one that reaches too far ahead was made before the clock was set back."""
+    return not time.time() < until <= time.time() + FARTHEST_SECONDS
 
 
 class MemoryRecords:
@@ -49,32 +64,31 @@ class MemoryRecords:
     def __init__(self) -> None:
         self._lock = RLock()
         self._held: dict[str, _Held] = {}
-        self._identities: dict[str, dict[str, str | None]] = {}
+        self._identities: dict[str, Identity] = {}
         self._outbox: dict[str, OutboxMessage] = {}
+        self._due: dict[str, float] = {}
         self._rejections: list[Rejection] = []
+        self._audit: list[AuditEntry] = []
 
-    def add_case(self, case: Case) -> bool:
+    def add_case(self, case: Case, raw: bytes) -> bool:
         """See the port."""
         with self._lock:
             for held in self._held.values():
-                if (held.case.source_queue, held.case.message_id) == (case.source_queue, case.message_id):
+                if (held.case.producer, held.case.message_id) == (case.producer, case.message_id):
                     if held.case.body_sha256 != case.body_sha256:
                         raise ConflictingMessage("this message id came before with another body")
                     return False
-            self._held[case.case_id] = _Held(case)
-            if (patient := case.screening.patient) is not None:
-                told = {name: value for name in _IDENTITY_FIELDS if (value := getattr(patient, name)) is not None}
-                self._identities[patient.patient_id] = self._identities.get(patient.patient_id, {}) | told
+            self._held[case.case_id] = _Held(case, raw, has_photos=bool(case.screening.photos))
+            if (patient := case.screening.patient) is not None and (told := case.identity) is not None:
+                known = self._identities.get(patient.patient_id, Identity())
+                self._identities[patient.patient_id] = known.model_copy(update=told.model_dump(exclude_none=True))
             return True
 
     def get_case(self, case_id: str) -> Case:
         """See the port."""
         case = self._get(case_id).case
-        if case.screening.patient is None:
-            return case
-        identity = dict.fromkeys(_IDENTITY_FIELDS) | self._identities[case.screening.patient.patient_id]
-        patient = case.screening.patient.model_copy(update=identity)
-        return case.model_copy(update={"screening": case.screening.model_copy(update={"patient": patient})})
+        patient = case.screening.patient
+        return case.with_identity(self._identities.get(patient.patient_id, Identity())) if patient else case
 
     def find_case_id(self, *, external_id: str) -> str | None:
         """See the port."""
@@ -95,7 +109,7 @@ class MemoryRecords:
     def _claim(self, waiting: list[_Held], limit: int, lease_seconds: float) -> tuple[Case, ...]:
         chosen = [held for held in waiting if held.is_free][:limit]
         for held in chosen:
-            held.attempts, held.claimed_until = held.attempts + 1, time.time() + lease_seconds
+            held.attempts, held.claimed_until = held.attempts + 1, time.time() + min(lease_seconds, FARTHEST_SECONDS)
         return tuple(self.get_case(held.case.case_id) for held in chosen)
 
     def release_case(self, case_id: str) -> None:
@@ -109,7 +123,7 @@ class MemoryRecords:
         """See the port."""
         with self._lock:
             held = self._held.get(diagnosis.case_id)
-            if held is None or held.diagnosis is not None:
+            if held is None or held.is_erased or held.diagnosis is not None:
                 return False
             held.diagnosis = diagnosis
             self._advance(held, outbox)
@@ -145,7 +159,7 @@ class MemoryRecords:
         """See the port."""
         with self._lock:
             held = self._held.get(report.case_id)
-            if held is None or held.report is not None:
+            if held is None or held.is_erased or held.report is not None:
                 return False
             held.report = report
             self._advance(held, outbox)
@@ -163,11 +177,17 @@ class MemoryRecords:
     def unsent_messages(self, *, limit: int) -> tuple[OutboxMessage, ...]:
         """See the port."""
         with self._lock:
-            waiting = [message for message in self._outbox.values() if message.sent_at is None]
-            failures = Counter[str]()
-            for message in waiting:
-                failures[message.case_id] = max(failures[message.case_id], message.attempts)
-            return tuple(sorted(waiting, key=lambda one: (failures[one.case_id], one.created_at, one.message_id))[:limit])
+            waiting = [message for message in self._outbox.values() if message.sent_at is None and self._is_due(message)]
+            cases: dict[str, list[OutboxMessage]] = {}
+            for message in waiting:  # a dictionary keeps the order in which the messages of a case were added
+                cases.setdefault(message.case_id, []).append(message)
+            order = sorted(
+                cases.values(), key=lambda of_case: (_failures(of_case), min(one.created_at for one in of_case), of_case[0].case_id)
+            )
+            return tuple(message for of_case in order for message in of_case)[:limit]
+
+    def _is_due(self, message: OutboxMessage) -> bool:
+        return _is_over(self._due.get(message.case_id, 0.0))
 
     def mark_sent(self, message_id: str, *, sent_at: datetime) -> None:
         """See the port."""
@@ -181,6 +201,7 @@ class MemoryRecords:
         with self._lock:
             message = self._outbox[message_id]
             self._outbox[message_id] = message.model_copy(update={"attempts": message.attempts + 1, "last_error": reason})
+            self._due[message.case_id] = time.time() + pause_after(message.attempts + 1)
 
     def add_rejection(self, rejection: Rejection) -> None:
         """See the port."""
@@ -196,7 +217,7 @@ class MemoryRecords:
         """See the port."""
         with self._lock:
             held = self._get(case_id)
-            messages = sorted((one for one in self._outbox.values() if one.case_id == case_id), key=lambda one: one.created_at)
+            messages = [one for one in self._outbox.values() if one.case_id == case_id]
             return CaseRecord(
                 case=self.get_case(case_id),
                 diagnosis=held.diagnosis,
@@ -215,26 +236,127 @@ class MemoryRecords:
     def backlog(self) -> Backlog:
         """See the port."""
         with self._lock:
-            held = self._in_order()
-            undiagnosed, unreported = [one for one in held if one.is_undiagnosed], [one for one in held if one.is_unreported]
+            undiagnosed, unreported = self._waiting()
+            unsent = [message for message in self._outbox.values() if message.sent_at is None]
             return Backlog(
                 undiagnosed=len(undiagnosed),
-                claimable_undiagnosed=sum(one.is_free for one in undiagnosed),
-                claimable_unreported=sum(one.is_free for one in unreported),
-                unreviewed=sum(one.diagnosis is not None and not one.reviews for one in held),
+                unreviewed=sum(one.diagnosis is not None and not one.reviews for one in self._in_order()),
                 unreported=len(unreported),
-                unsent=sum(message.sent_at is None for message in self._outbox.values()),
+                unsent=len(unsent),
                 stuck=sum(one.is_stuck for one in undiagnosed + unreported),
+                oldest_undiagnosed_at=min((one.case.received_at for one in undiagnosed), default=None),
+                oldest_unsent_at=min((one.created_at for one in unsent), default=None),
             )
+
+    def find_work(self) -> Work:
+        """See the port."""
+        with self._lock:
+            undiagnosed, unreported = self._waiting()
+            return Work(
+                to_diagnose=any(one.is_free for one in undiagnosed),
+                to_report=any(one.is_free for one in unreported),
+                to_send=bool(self.unsent_messages(limit=1)),
+            )
+
+    def _waiting(self) -> tuple[list[_Held], list[_Held]]:
+        held = self._in_order()
+        return [one for one in held if one.is_undiagnosed], [one for one in held if one.is_unreported]
+
+    def rearm_stuck(self) -> int:
+        """See the port."""
+        with self._lock:
+            stuck = [one for waiting in self._waiting() for one in waiting if one.is_stuck]
+            for one in stuck:
+                one.attempts, one.claimed_until = 0, 0.0
+            return len(stuck)
+
+    def get_raw_message(self, case_id: str) -> bytes:
+        """See the port."""
+        held = self._held.get(case_id)
+        if held is None or held.raw is None:
+            raise NotFound(f"the message of {case_id} is not kept: there is no such case, or its term is over")
+        return held.raw
+
+    def find_case_ids(self, *, patient_id: str) -> tuple[str, ...]:
+        """See the port."""
+        return tuple(held.case.case_id for held in self._of_patient(patient_id))
+
+    def _of_patient(self, patient_id: str) -> list[_Held]:
+        return [one for one in self._in_order() if one.case.screening.patient and one.case.screening.patient.patient_id == patient_id]
+
+    def erase_patient(self, patient_id: str, event: AuditEvent) -> tuple[str, ...]:
+        """See the port."""
+        with self._lock:
+            erased = self._of_patient(patient_id)
+            case_ids = tuple(held.case.case_id for held in erased)
+            for held in erased:
+                blank = held.case.model_copy(update={"external_id": None, "screening": Screening()})
+                self._held[blank.case_id] = _Held(blank, None, has_photos=False, is_erased=True)
+            self._outbox = {name: message for name, message in self._outbox.items() if message.case_id not in case_ids}
+            self._identities.pop(patient_id, None)
+            self.add_audit(event)
+            return case_ids
+
+    def find_identities_to_forget(self, *, unseen_since: datetime) -> tuple[str, ...]:
+        """See the port."""
+        with self._lock:
+            seen = {one: [held.case.received_at for held in self._of_patient(one)] for one in self._identities}
+            return tuple(one for one, times in seen.items() if times and max(times) < unseen_since)
+
+    def forget_identity(self, patient_id: str, event: AuditEvent) -> None:
+        """See the port."""
+        with self._lock:
+            for held in self._of_patient(patient_id):
+                held.case, held.raw, held.has_photos = held.case.without_traces(), None, False
+            self._identities.pop(patient_id, None)
+            self.add_audit(event)
+
+    def cases_with_photos(self, *, before: datetime, limit: int) -> tuple[Case, ...]:
+        """See the port."""
+        with self._lock:
+            old = [one for one in self._in_order() if one.has_photos and one.diagnosis and one.case.received_at < before]
+            return tuple(self.get_case(held.case.case_id) for held in old[:limit])
+
+    def mark_photos_deleted(self, case_ids: Sequence[str], event: AuditEvent) -> None:
+        """See the port."""
+        with self._lock:
+            for held in (self._held[case_id] for case_id in case_ids):
+                held.case, held.has_photos = held.case.without_traces(), False
+            self.add_audit(event)
+
+    def drop_raw_messages(self, *, before: datetime, event: AuditEvent) -> int:
+        """See the port."""
+        with self._lock:
+            old = [one for one in self._held.values() if one.raw is not None and one.case.received_at < before]
+            for held in old:
+                held.raw = None
+            if old:
+                self.add_audit(event.model_copy(update={"details": event.details | {"messages": len(old)}}))
+            return len(old)
+
+    def add_audit(self, event: AuditEvent) -> None:
+        """See the port."""
+        with self._lock:
+            last = self._audit[-1].entry_hash if self._audit else GENESIS
+            self._audit.append(chain(event, position=len(self._audit) + 1, previous_hash=last))
+
+    def audit(self) -> Iterator[AuditEntry]:
+        """See the port."""
+        return iter(tuple(self._audit))
 
     def close(self) -> None:
         """Nothing to let go of."""
 
     def _get(self, case_id: str) -> _Held:
         held = self._held.get(case_id)
-        if held is None:
+        if held is None or held.is_erased:
             raise NotFound(f"there is no case {case_id}")
         return held
 
     def _in_order(self) -> list[_Held]:
-        return sorted(self._held.values(), key=lambda held: (held.case.received_at, held.case.case_id))
+        kept = (held for held in self._held.values() if not held.is_erased)
+        return sorted(kept, key=lambda held: (held.case.received_at, held.case.case_id))
+
+
+def _failures(messages: list[OutboxMessage]) -> int:
+    return max(message.attempts for message in messages)

@@ -8,21 +8,22 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, inspect, text
 
 from eye_dx_core.records.engine import reading, writing
+from eye_dx_core.vault import Vault
 
 # The newest revision under migrations/versions. A test compares it with what is there.
-HEAD = "0001"
+HEAD = "0002"
 _LOCK_NUMBER = 7_302_211
 """Number of PostgreSQL's advisory lock; any constant that nobody else uses."""
 
 
-def upgrade_schema(engine: Engine) -> None:
-    """Run the missing migrations; a quick look when there are none."""
+def upgrade_schema(engine: Engine, vault: Vault) -> None:
+    """Run the missing migrations; a quick look when there are none. The vault seals what older schemas held open."""
     if _is_current(engine):
         return
     with _one_at_a_time(engine):
         if not _is_current(engine):
             with writing(engine) as connection:
-                _run_migrations(connection)
+                run_migrations(connection, vault)
 
 
 def _is_current(engine: Engine) -> bool:
@@ -52,12 +53,13 @@ def _one_at_a_time(engine: Engine) -> Generator[None]:
         yield
 
 
-def _run_migrations(connection: Connection) -> None:
+def run_migrations(connection: Connection, vault: Vault, *, to: str = HEAD) -> None:
+    """Bring the schema to a revision."""
     # Only here: Alembic takes longer to import than a current schema takes to check.
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    config.attributes |= {"connection": connection, "vault": vault}
+    command.upgrade(config, to)

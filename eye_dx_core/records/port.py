@@ -6,6 +6,7 @@ from typing import Protocol
 
 from pydantic import AwareDatetime, Field
 
+from eye_dx_core.records.custody import Custody
 from eye_dx_core.schema.case import Case
 from eye_dx_core.schema.diagnosis import AiDiagnosis
 from eye_dx_core.schema.frozen import Frozen
@@ -49,31 +50,47 @@ class CaseRecord(Frozen):
 
 
 class Backlog(Frozen):
-    """How many cases and messages wait for what; a stuck case was tried `MAX_ATTEMPTS` times and needs a person.
+    """How many cases and messages wait for what, and since when the oldest does.
 
-    `claimable_…` leaves out what a worker holds at this moment and what is stuck: what a new run would find to do.
+    A stuck case was tried `MAX_ATTEMPTS` times and needs a person.
     """
 
     undiagnosed: int
-    claimable_undiagnosed: int
-    claimable_unreported: int
     unreviewed: int
     unreported: int
     unsent: int
     stuck: int
+    oldest_undiagnosed_at: AwareDatetime | None = None
+    oldest_unsent_at: AwareDatetime | None = None
+
+
+class Work(Frozen):
+    """What a new run would find to do: nobody holds it, it is not stuck, and its time has come."""
+
+    to_diagnose: bool
+    to_report: bool
+    to_send: bool
 
 
 MAX_ATTEMPTS = 5
+# A claim or a pause that reaches further ahead than this was made before the clock was set back, and counts as over.
+FARTHEST_SECONDS = 3600.0
 
 
-class Records(Protocol):
+def pause_after(attempts: int) -> float:
+    """Seconds until a message that failed so often is tried again: 30, 60, 120, …, an hour at most."""
+    return min(FARTHEST_SECONDS, 15.0 * 2 ** min(attempts, 20))
+
+
+class Records(Custody, Protocol):
     """The state of every case. Each method is one transaction; `add_` methods may be repeated without harm.
 
-    Every method raises `ServiceUnavailable` when the database does not answer.
+    Every method raises `ServiceUnavailable` when the database does not answer. What tells of a person is sealed on its way
+    to any disk. Leases are `FARTHEST_SECONDS` long at most.
     """
 
-    def add_case(self, case: Case) -> bool:
-        """Store a case; False when this message (source queue and message id) is stored already.
+    def add_case(self, case: Case, raw: bytes) -> bool:
+        """Store a case and its message as it came; False when this message (producer and message id) is stored already.
 
         Identity (name, phone, birth date) goes to a table of its own.
 
@@ -139,9 +156,10 @@ class Records(Protocol):
         ...
 
     def unsent_messages(self, *, limit: int) -> tuple[OutboxMessage, ...]:
-        """Outbox messages that were never confirmed: the cases with the fewest failures first, then the oldest.
+        """Outbox messages that were never confirmed and are due: the cases with the fewest failures first, then the oldest.
 
-        So what nobody takes cannot hold up the rest, and the messages of one case stay in their order.
+        So what nobody takes cannot hold up the rest, and the messages of one case stay in the order they were added in,
+        whatever the clock said.
         """
         ...
 
@@ -150,7 +168,7 @@ class Records(Protocol):
         ...
 
     def mark_failed(self, message_id: str, *, reason: str) -> None:
-        """Note an attempt that failed and why; the message stays unsent."""
+        """Note an attempt that failed and why; the case's messages wait for `pause_after` so many attempts."""
         ...
 
     def add_rejection(self, rejection: Rejection) -> None:
@@ -175,6 +193,14 @@ class Records(Protocol):
 
     def backlog(self) -> Backlog:
         """Count what waits."""
+        ...
+
+    def find_work(self) -> Work:
+        """Whether a run would find something to do, at a cost that does not grow with what waits."""
+        ...
+
+    def rearm_stuck(self) -> int:
+        """Let stuck cases be tried again; return how many."""
         ...
 
     def close(self) -> None:

@@ -1,9 +1,10 @@
-"""The tables of the records. Identity stands apart from everything else and is joined by patient id only."""
+"""The tables of the records. What tells of a person is sealed; identity stands apart and is joined by patient id only."""
 
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
+    Boolean,
     Column,
     DateTime,
     Dialect,
@@ -47,31 +48,46 @@ metadata = MetaData(
     }
 )
 
-identities = Table(
-    "identities",
+# `sealed` columns are ciphertext by `eye_dx_core.vault`.
+
+# Patient id to identity. It is the only table that knows who a patient is.
+vault = Table(
+    "vault",
     metadata,
     Column("patient_id", String(128), primary_key=True),
-    Column("name", Text),
-    Column("phone", Text),
-    Column("birth_date", Text),
+    Column("sealed", LargeBinary, nullable=False),
 )
+
+# One row that the right key opens, so that a wrong key is noticed before anything is sealed with it.
+vault_check = Table("vault_check", metadata, Column("check_id", Integer, primary_key=True), Column("sealed", LargeBinary, nullable=False))
 
 cases = Table(
     "cases",
     metadata,
     Column("case_id", String(64), primary_key=True),
     Column("source_queue", String(256), nullable=False),
+    Column("producer", String(256), nullable=False),
     Column("message_id", String(512), nullable=False),
     Column("external_id", String(256), index=True),
     Column("patient_id", String(128), index=True),
     Column("body_sha256", String(64), nullable=False),
     Column("received_at", UtcDateTime, nullable=False, index=True),
-    Column("content", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("has_photos", Boolean, nullable=False),
     Column("state", String(16), nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("claimed_until", Float, nullable=False),
-    UniqueConstraint("source_queue", "message_id"),
+    UniqueConstraint("producer", "message_id"),
     Index("ix_cases_state_received_at", "state", "received_at"),
+)
+
+# Messages as they came, for reading them again.
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("case_id", ForeignKey("cases.case_id"), primary_key=True),
+    Column("received_at", UtcDateTime, nullable=False, index=True),
+    Column("sealed", LargeBinary, nullable=False),
 )
 
 diagnoses = Table(
@@ -80,7 +96,7 @@ diagnoses = Table(
     Column("case_id", ForeignKey("cases.case_id"), primary_key=True),
     Column("model_version", String(64), nullable=False),
     Column("diagnosed_at", UtcDateTime, nullable=False),
-    Column("content", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
 )
 
 reviews = Table(
@@ -90,7 +106,7 @@ reviews = Table(
     Column("case_id", ForeignKey("cases.case_id"), nullable=False, index=True),
     Column("reviewed_at", UtcDateTime, nullable=False),
     Column("position", Integer, nullable=False),
-    Column("content", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
 )
 
 reports = Table(
@@ -98,7 +114,7 @@ reports = Table(
     metadata,
     Column("case_id", ForeignKey("cases.case_id"), primary_key=True),
     Column("written_at", UtcDateTime, nullable=False),
-    Column("content", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
 )
 
 outbox = Table(
@@ -108,10 +124,12 @@ outbox = Table(
     Column("case_id", ForeignKey("cases.case_id"), nullable=False, index=True),
     Column("queue", String(256), nullable=False),
     Column("type", String(64), nullable=False),
-    Column("body", LargeBinary, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("position", Integer, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("sent_at", UtcDateTime),
     Column("attempts", Integer, nullable=False),
+    Column("due_at", Float, nullable=False),
     Column("last_error", Text),
     Index("ix_outbox_sent_at_created_at", "sent_at", "created_at"),
 )
@@ -125,4 +143,18 @@ rejections = Table(
     Column("body_sha256", String(64), nullable=False),
     Column("reason", Text, nullable=False),
     Column("rejected_at", UtcDateTime, nullable=False, index=True),
+)
+
+# Append-only: triggers refuse everything but an insert.
+audit = Table(
+    "audit",
+    metadata,
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("actor", String(256), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("subject", String(512), nullable=False),
+    Column("details", Text, nullable=False),
+    Column("previous_hash", String(64), nullable=False),
+    Column("entry_hash", String(64), nullable=False),
 )

@@ -8,6 +8,9 @@ from pydantic import AwareDatetime, Field
 
 from eye_dx_core.schema.frozen import Frozen
 
+DELETED = "deleted"
+"""Location of a photograph that is no longer kept."""
+
 
 class Laterality(StrEnum):
     """Which eye, by the ophthalmic abbreviations."""
@@ -51,6 +54,14 @@ class Patient(Frozen):
     name: str | None = Field(default=None, repr=False)
     age_years: int | None = Field(default=None, ge=0, le=130)
     gender: str | None = None
+    phone: str | None = Field(default=None, repr=False)
+    birth_date: str | None = Field(default=None, repr=False)
+
+
+class Identity(Frozen):
+    """Who a patient is: what is kept in the vault, apart from everything else. All fields stay out of reprs."""
+
+    name: str | None = Field(default=None, repr=False)
     phone: str | None = Field(default=None, repr=False)
     birth_date: str | None = Field(default=None, repr=False)
 
@@ -103,15 +114,35 @@ class WireFormat(StrEnum):
 class Case(Frozen):
     """One screening as a unit of work.
 
-    `message_id` with `source_queue` identifies the message; `body_sha256` (of the canonical body) tells a repeat from
+    `message_id` with `producer` identifies the message; `body_sha256` (of the canonical body) tells a repeat from
     a conflict. `external_id` is the opaque id by which the sender will speak of the case again.
     """
 
     case_id: str
     message_id: str
     source_queue: str
+    producer: str
     wire: WireFormat
     external_id: str | None = None
     body_sha256: str
     received_at: AwareDatetime
     screening: Screening
+
+    @property
+    def identity(self) -> Identity | None:
+        """Who the patient is, as far as this message tells; None where it names no patient."""
+        patient = self.screening.patient
+        return Identity(name=patient.name, phone=patient.phone, birth_date=patient.birth_date) if patient else None
+
+    def with_identity(self, identity: Identity) -> "Case":
+        """The same case of a patient who is this person; a case without a patient stays as it is."""
+        patient = self.screening.patient
+        if patient is None:
+            return self
+        whole = patient.model_copy(update=dict(identity))
+        return self.model_copy(update={"screening": self.screening.model_copy(update={"patient": whole})})
+
+    def without_traces(self) -> "Case":
+        """The same case without notes and without locations of photographs, where a name can stand."""
+        photos = tuple(photo.model_copy(update={"location": DELETED}) for photo in self.screening.photos)
+        return self.model_copy(update={"screening": self.screening.model_copy(update={"photos": photos, "notes": ""})})

@@ -182,6 +182,7 @@ def parse_screening(body: bytes, *, source_queue: str, message_id: str | None, r
         case_id=case_id,
         message_id=known_id,
         source_queue=source_queue,
+        producer=source_queue,
         wire=wire,
         external_id=ids.id,
         body_sha256=body_sha256(body),

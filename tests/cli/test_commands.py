@@ -94,7 +94,7 @@ def test_messages_are_sent_counted_and_replayed(state: Path):
 def test_a_case_is_reviewed_reported_and_exported(state: Path):
     settings = get_settings()
     records = wiring.open_records(settings)
-    records.add_case(a_case())
+    records.add_case(a_case(), b"{}")
     records.add_diagnosis(a_diagnosis(), [announce_diagnosis(a_case(), a_diagnosis(), names=settings.queue_names, now=NOON)])
     records.close()
 
@@ -114,6 +114,41 @@ def test_a_case_is_reviewed_reported_and_exported(state: Path):
     assert screening["doctor_review"] == {"final_conclusion": "高度近视", "doctor_name": "唐医生", "recommendation": "3个月后复查"}
     assert exported["ai_diagnosis_results"]["P2025001_0"]["conclusion"] == "年龄相关性黄斑变性"
     assert datetime.strptime(exported["save_time"], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+
+
+def test_a_patient_is_erased_and_the_audit_log_tells(state: Path):
+    records = wiring.open_records(get_settings())
+    records.add_case(a_case(), b'{"as": "it came"}')
+    records.close()
+
+    call("records", "message", "case-1", "--output", state / "message.json")
+    assert (state / "message.json").read_bytes() == b'{"as": "it came"}'
+    assert "erased 1 cases" in call("records", "erase", "P2025001", "--reason", "asked for it")
+
+    with pytest.raises(EyeDxError, match="no case of this patient"):
+        call("records", "erase", "P2025001", "--reason", "again")
+    entries = json.loads(call("records", "audit", "--json"))
+    assert [entry["action"] for entry in entries] == ["read_message", "erase"]
+    assert "P2025001" not in json.dumps(entries)
+    assert "2 entries, unbroken" in call("records", "audit", "--verify")
+
+
+def test_a_key_is_changed_and_everything_opens_with_the_new_one(state: Path):
+    records = wiring.open_records(get_settings())
+    records.add_case(a_case(), b"raw")
+    records.close()
+    key_file = get_settings().vault_key_path
+    (get_settings().dagster_home).mkdir(exist_ok=True)
+    old = key_file.read_text()
+
+    assert "sealed with a new key" in call("vault", "rotate")
+
+    assert key_file.read_text() != old
+    assert len(key_file.read_text().split()) == 1
+    records = wiring.open_records(get_settings())
+    assert records.get_case("case-1") == a_case()
+    records.close()
+    assert len(call("vault", "new-key").strip()) == 44
 
 
 def test_weights_are_converted_with_their_licence(state: Path, monkeypatch: pytest.MonkeyPatch):

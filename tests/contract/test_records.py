@@ -19,14 +19,15 @@ from eye_dx_core.errors import ConflictingMessage, NotFound, ServiceUnavailable,
 from eye_dx_core.records import migrating
 from eye_dx_core.records.engine import open_engine
 from eye_dx_core.records.memory import MemoryRecords
-from eye_dx_core.records.port import MAX_ATTEMPTS, OutboxMessage, Records, Rejection
+from eye_dx_core.records.port import FARTHEST_SECONDS, MAX_ATTEMPTS, OutboxMessage, Records, Rejection, Work, pause_after
 from eye_dx_core.records.sql import SqlRecords
 from eye_dx_core.records.tables import metadata
 from eye_dx_core.schema.case import WireFormat
 from tests.builders import NOON, a_case, a_diagnosis, a_patient, a_report, a_review
-from tests.services import own_postgres
+from tests.services import open_records, own_postgres
 
 DAY = timedelta(days=1)
+PROJECT = Path(__file__).parents[2]
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.service)])
@@ -38,18 +39,39 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield postgres
 
 
+class Clock:
+    """The wall clock of the process that a test can turn."""
+
+    def __init__(self) -> None:
+        self._shift = 0.0
+
+    def advance(self, seconds: float) -> None:
+        self._shift += seconds
+
+    def time(self) -> float:
+        return time.monotonic() + 1_770_000_000 + self._shift
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    turned = Clock()
+    for module in ("memory", "sql"):
+        monkeypatch.setattr(f"eye_dx_core.records.{module}.time", turned)
+    return turned
+
+
 @pytest.fixture(params=["memory", "sqlite", pytest.param("postgresql", marks=pytest.mark.service)])
 def records(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Records]:
     if request.param == "memory":
         yield MemoryRecords()
         return
     if request.param == "sqlite":
-        opened = SqlRecords(f"sqlite:///{tmp_path}/records.db")
+        opened = open_records(f"sqlite:///{tmp_path}/records.db")
         yield opened
         opened.close()
         return
     with own_postgres() as postgres:
-        opened = SqlRecords(postgres)
+        opened = open_records(postgres)
         yield opened
         opened.close()
 
@@ -61,26 +83,26 @@ def an_announcement(case_id: str = "case-1", kind: str = "ai-result") -> OutboxM
 def test_a_case_comes_back_as_it_was_stored(records: Records):
     case = a_case()
 
-    assert records.add_case(case) is True
+    assert records.add_case(case, b"{}") is True
     assert records.get_case("case-1") == case
 
 
 def test_a_message_sent_twice_is_one_case(records: Records):
-    assert [records.add_case(a_case()), records.add_case(a_case())] == [True, False]
+    assert [records.add_case(a_case(), b"{}"), records.add_case(a_case(), b"{}")] == [True, False]
 
 
 def test_a_message_id_with_another_body_is_a_conflict(records: Records):
-    records.add_case(a_case())
+    records.add_case(a_case(), b"{}")
 
     with pytest.raises(ConflictingMessage, match="another body"):
-        records.add_case(a_case().model_copy(update={"body_sha256": "1" * 64}))
+        records.add_case(a_case().model_copy(update={"body_sha256": "1" * 64}), b"{}")
 
 
 def test_what_a_later_message_does_not_tell_of_a_person_is_kept(records: Records):
-    records.add_case(a_case())
+    records.add_case(a_case(), b"{}")
     silent = a_patient().model_copy(update={"name": None, "phone": "13900139000"})
     second = a_case("case-2")
-    records.add_case(second.model_copy(update={"screening": second.screening.model_copy(update={"patient": silent})}))
+    records.add_case(second.model_copy(update={"screening": second.screening.model_copy(update={"patient": silent})}), b"{}")
 
     patient = records.get_case("case-1").screening.patient
 
@@ -98,14 +120,14 @@ def test_an_unknown_case_is_not_found(records: Records):
 def test_a_partners_id_finds_its_newest_case(records: Records):
     for number, at in (("1", NOON), ("2", NOON + DAY)):
         case = a_case(f"case-{number}", wire=WireFormat.FOUR_QUEUE)
-        records.add_case(case.model_copy(update={"external_id": "abc", "received_at": at}))
+        records.add_case(case.model_copy(update={"external_id": "abc", "received_at": at}), b"{}")
 
     assert records.find_case_id(external_id="abc") == "case-2"
     assert records.find_case_id(external_id="xyz") is None
 
 
 def test_a_claimed_case_is_not_claimed_again_before_its_lease_runs_out(records: Records):
-    records.add_case(a_case())
+    records.add_case(a_case(), b"{}")
 
     assert [case.case_id for case in records.claim_undiagnosed(limit=5, lease_seconds=0.2)] == ["case-1"]
     assert records.claim_undiagnosed(limit=5, lease_seconds=60) == ()
@@ -115,13 +137,13 @@ def test_a_claimed_case_is_not_claimed_again_before_its_lease_runs_out(records: 
 
 def test_oldest_cases_are_claimed_first(records: Records):
     for number, at in (("2", NOON + DAY), ("1", NOON), ("3", NOON + 2 * DAY)):
-        records.add_case(a_case(f"case-{number}").model_copy(update={"received_at": at}))
+        records.add_case(a_case(f"case-{number}").model_copy(update={"received_at": at}), b"{}")
 
     assert [case.case_id for case in records.claim_undiagnosed(limit=2, lease_seconds=60)] == ["case-1", "case-2"]
 
 
 def test_a_released_case_is_free_at_once_and_the_claim_does_not_count(records: Records):
-    records.add_case(a_case())
+    records.add_case(a_case(), b"{}")
     for _ in range(MAX_ATTEMPTS + 1):
         records.claim_undiagnosed(limit=1, lease_seconds=60)
         records.release_case("case-1")
@@ -130,17 +152,19 @@ def test_a_released_case_is_free_at_once_and_the_claim_does_not_count(records: R
 
 
 def test_a_case_that_keeps_failing_is_stuck_and_no_longer_handed_out(records: Records):
-    records.add_case(a_case())
+    records.add_case(a_case(), b"{}")
     for _ in range(MAX_ATTEMPTS):
         records.claim_undiagnosed(limit=1, lease_seconds=0)
 
     assert records.claim_undiagnosed(limit=1, lease_seconds=0) == ()
     backlog = records.backlog()
-    assert (backlog.stuck, backlog.undiagnosed, backlog.claimable_undiagnosed) == (1, 1, 0)
+    assert (backlog.stuck, backlog.undiagnosed, records.find_work().to_diagnose) == (1, 1, False)
+    assert records.rearm_stuck() == 1
+    assert len(records.claim_undiagnosed(limit=1, lease_seconds=0)) == 1
 
 
 def test_a_case_has_one_diagnosis_and_its_announcement(records: Records):
-    records.add_case(a_case())
+    records.add_case(a_case(), b"{}")
 
     assert records.add_diagnosis(a_diagnosis(), [an_announcement()]) is True
     assert records.add_diagnosis(a_diagnosis(), [an_announcement()]) is False
@@ -149,7 +173,7 @@ def test_a_case_has_one_diagnosis_and_its_announcement(records: Records):
 
 
 def test_a_case_goes_from_diagnosis_over_review_to_report(records: Records):
-    records.add_case(a_case())
+    records.add_case(a_case(), b"{}")
     assert records.claim_unreported(limit=1, lease_seconds=60) == ()
 
     records.add_diagnosis(a_diagnosis(), [])
@@ -163,7 +187,7 @@ def test_a_case_goes_from_diagnosis_over_review_to_report(records: Records):
 
 
 def test_a_review_may_come_before_the_diagnosis(records: Records):
-    records.add_case(a_case())
+    records.add_case(a_case(), b"{}")
     records.add_review(a_review())
     records.add_diagnosis(a_diagnosis(), [])
 
@@ -171,7 +195,7 @@ def test_a_review_may_come_before_the_diagnosis(records: Records):
 
 
 def test_the_newest_review_counts_until_the_report_is_written(records: Records):
-    records.add_case(a_case())
+    records.add_case(a_case(), b"{}")
     records.add_diagnosis(a_diagnosis(), [])
     assert records.add_review(a_review()) is True
     assert records.add_review(a_review()) is False
@@ -184,7 +208,7 @@ def test_the_newest_review_counts_until_the_report_is_written(records: Records):
 
 
 def test_a_review_id_with_other_content_is_a_conflict(records: Records):
-    records.add_case(a_case())
+    records.add_case(a_case(), b"{}")
     records.add_review(a_review())
 
     with pytest.raises(ConflictingMessage):
@@ -192,29 +216,55 @@ def test_a_review_id_with_other_content_is_a_conflict(records: Records):
 
 
 def test_an_outbox_message_waits_until_it_is_marked_sent(records: Records):
-    records.add_case(a_case())
+    records.add_case(a_case(), b"{}")
     records.add_diagnosis(a_diagnosis(), [an_announcement()])
-
-    records.mark_failed("ai-result-case-1", reason="no such queue")
-    assert [(one.attempts, one.last_error) for one in records.unsent_messages(limit=1)] == [(1, "no such queue")]
+    assert records.unsent_messages(limit=1) == (an_announcement(),)
 
     records.mark_sent("ai-result-case-1", sent_at=NOON)
+
     assert records.unsent_messages(limit=1) == ()
+    assert records.find_work().to_send is False
     assert records.get_case_record("case-1").outbox[0].sent_at == NOON
 
 
-def test_what_fails_again_and_again_never_holds_up_the_rest(records: Records):
+def test_what_failed_pauses_with_all_messages_of_its_case_and_never_holds_up_the_rest(records: Records, clock: Clock):
     for number in range(4):
-        records.add_case(a_case(f"case-{number}"))
+        records.add_case(a_case(f"case-{number}"), b"{}")
         kinds = ("ai-result", "later") if number == 0 else ("ai-result",)
         records.add_diagnosis(a_diagnosis(f"case-{number}"), [an_announcement(f"case-{number}", kind) for kind in kinds])
     for number in (0, 1):
         records.mark_failed(f"ai-result-case-{number}", reason="no such queue")
 
+    assert [one.message_id for one in records.unsent_messages(limit=10)] == ["ai-result-case-2", "ai-result-case-3"]
+    clock.advance(pause_after(1) + 1)
     order = [one.message_id for one in records.unsent_messages(limit=10)]
-
-    assert order == ["ai-result-case-2", "ai-result-case-3", "ai-result-case-0", "ai-result-case-1", "later-case-0"]
+    assert order == ["ai-result-case-2", "ai-result-case-3", "ai-result-case-0", "later-case-0", "ai-result-case-1"]
     assert [one.case_id for one in records.unsent_messages(limit=2)] == ["case-2", "case-3"]
+    assert records.get_case_record("case-1").outbox[0].attempts == 1
+    assert records.get_case_record("case-1").outbox[0].last_error == "no such queue"
+
+
+def test_pauses_grow_and_end_at_an_hour():
+    assert [pause_after(attempts) for attempts in (1, 2, 3, 99)] == [30, 60, 120, 3600]
+
+
+def test_the_messages_of_a_case_keep_their_order_when_the_clock_goes_back(records: Records):
+    records.add_case(a_case(), b"{}")
+    records.add_diagnosis(a_diagnosis(), [an_announcement()])
+    records.add_review(a_review())
+    records.add_report(a_report(), [an_announcement(kind="report").model_copy(update={"created_at": NOON - DAY})])
+
+    assert [one.type for one in records.unsent_messages(limit=2)] == ["ai-result", "report"]
+
+
+def test_a_claim_from_before_the_clock_went_back_is_over(records: Records, clock: Clock):
+    records.add_case(a_case(), b"{}")
+    records.claim_undiagnosed(limit=1, lease_seconds=60)
+
+    clock.advance(-2 * FARTHEST_SECONDS)
+
+    assert records.find_work().to_diagnose
+    assert len(records.claim_undiagnosed(limit=1, lease_seconds=60)) == 1
 
 
 def test_a_value_that_the_database_cannot_hold_is_not_taken_for_an_outage(records: Records):
@@ -228,7 +278,7 @@ def test_a_value_that_the_database_cannot_hold_is_not_taken_for_an_outage(record
 
 def test_case_records_hold_everything_in_order_of_receipt(records: Records):
     for number, at in (("2", NOON + timedelta(hours=1)), ("1", NOON), ("3", NOON + DAY)):
-        records.add_case(a_case(f"case-{number}").model_copy(update={"received_at": at}))
+        records.add_case(a_case(f"case-{number}").model_copy(update={"received_at": at}), b"{}")
     records.add_diagnosis(a_diagnosis("case-1"), [an_announcement("case-1")])
     records.add_review(a_review("case-1"))
 
@@ -241,7 +291,7 @@ def test_case_records_hold_everything_in_order_of_receipt(records: Records):
 
 def test_times_come_back_aware_and_in_utc(records: Records):
     shanghai = timezone(timedelta(hours=8))
-    records.add_case(a_case().model_copy(update={"received_at": datetime(2026, 3, 2, 20, 0, tzinfo=shanghai)}))
+    records.add_case(a_case().model_copy(update={"received_at": datetime(2026, 3, 2, 20, 0, tzinfo=shanghai)}), b"{}")
     records.add_rejection(Rejection(source_queue="q", message_id=None, body_sha256="0" * 64, reason="not JSON", rejected_at=NOON))
 
     assert records.get_case("case-1").received_at == NOON
@@ -251,7 +301,7 @@ def test_times_come_back_aware_and_in_utc(records: Records):
 
 def test_the_backlog_counts_each_case_where_it_waits(records: Records):
     for number in range(4):
-        records.add_case(a_case(f"case-{number}"))
+        records.add_case(a_case(f"case-{number}"), b"{}")
     for number in range(3):
         records.add_diagnosis(a_diagnosis(f"case-{number}"), [an_announcement(f"case-{number}")])
     for number in range(2):
@@ -262,12 +312,13 @@ def test_the_backlog_counts_each_case_where_it_waits(records: Records):
     backlog = records.backlog()
 
     assert (backlog.undiagnosed, backlog.unreviewed, backlog.unreported, backlog.unsent, backlog.stuck) == (1, 1, 1, 3, 0)
-    assert (backlog.claimable_undiagnosed, backlog.claimable_unreported) == (0, 1)
+    assert (backlog.oldest_undiagnosed_at, backlog.oldest_unsent_at) == (NOON, NOON)
+    assert records.find_work() == Work(to_diagnose=False, to_report=True, to_send=True)
 
 
 def test_two_workers_never_claim_one_case(records: Records):
     for number in range(40):
-        records.add_case(a_case(f"case-{number:02}"))
+        records.add_case(a_case(f"case-{number:02}"), b"{}")
     claimed: list[str] = []
 
     def work() -> None:
@@ -284,8 +335,8 @@ def test_two_workers_never_claim_one_case(records: Records):
 
 
 def test_the_schema_is_made_once_by_processes_that_start_together(url: str):
-    script = "import sys; from eye_dx_core.records.sql import SqlRecords; SqlRecords(sys.argv[1]).close()"
-    starting = [subprocess.Popen([sys.executable, "-c", script, url]) for _ in range(3)]
+    script = "import sys; sys.path.insert(0, '.'); from tests.services import open_records; open_records(sys.argv[1]).close()"
+    starting = [subprocess.Popen([sys.executable, "-c", script, url], cwd=PROJECT) for _ in range(3)]
 
     assert [process.wait(60) for process in starting] == [0, 0, 0]
 
@@ -312,7 +363,7 @@ def test_processes_that_open_a_new_file_at_once_wait_for_each_other(tmp_path: Pa
 
 
 def test_the_migrations_make_the_tables_we_declare(url: str):
-    SqlRecords(url).close()
+    open_records(url).close()
     engine = open_engine(url)
     with engine.connect() as connection:
         differences = compare_metadata(MigrationContext.configure(connection), metadata)
@@ -328,19 +379,19 @@ def test_the_head_we_check_for_is_the_newest_migration():
 
 
 def test_a_killed_writer_leaves_each_diagnosis_with_its_announcement(url: str):
-    records = SqlRecords(url)
+    records = open_records(url)
     for number in range(200):
-        records.add_case(a_case(f"case-{number:03}"))
+        records.add_case(a_case(f"case-{number:03}"), b"{}")
     script = (
         "import sys; sys.path.insert(0, '.')\n"
-        "from eye_dx_core.records.sql import SqlRecords\n"
+        "from tests.services import open_records\n"
         "from tests.builders import a_diagnosis\n"
         "from tests.contract.test_records import an_announcement\n"
-        "records = SqlRecords(sys.argv[1])\n"
+        "records = open_records(sys.argv[1])\n"
         "for n in range(200):\n"
         "    records.add_diagnosis(a_diagnosis(f'case-{n:03}'), [an_announcement(f'case-{n:03}')]); print(n, flush=True)\n"
     )
-    writer = subprocess.Popen([sys.executable, "-c", script, url], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
+    writer = subprocess.Popen([sys.executable, "-c", script, url], stdout=subprocess.PIPE, cwd=PROJECT)
     assert writer.stdout is not None
     for _ in range(30):
         writer.stdout.readline()
@@ -357,20 +408,7 @@ def test_a_killed_writer_leaves_each_diagnosis_with_its_announcement(url: str):
 
 def test_an_unreachable_database_is_unavailable_and_the_text_holds_no_password():
     with pytest.raises(ServiceUnavailable) as caught:
-        SqlRecords("postgresql+psycopg://someone:geheim@127.0.0.1:1/none")
+        open_records("postgresql+psycopg://someone:geheim@127.0.0.1:1/none")
 
     assert "geheim" not in str(caught.value)
     assert caught.value.is_transient
-
-
-def test_identity_stands_in_its_own_table_only(tmp_path: Path):
-    records = SqlRecords(f"sqlite:///{tmp_path}/records.db")
-    records.add_case(a_case())
-    engine = open_engine(f"sqlite:///{tmp_path}/records.db")
-    with engine.connect() as connection:
-        for table in metadata.sorted_tables:
-            stored = str(connection.execute(table.select()).all())
-            assert ("测试甲" in stored) == (table.name == "identities")
-            assert ("13800138000" in stored) == (table.name == "identities")
-    engine.dispose()
-    records.close()

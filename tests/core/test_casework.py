@@ -20,7 +20,7 @@ from tests.builders import NOON, a_case, a_diagnosis, a_review
 def reviewed() -> MemoryRecords:
     records = MemoryRecords()
     for case_id in ("case-1", "case-2"):
-        records.add_case(a_case(case_id))
+        records.add_case(a_case(case_id), b"{}")
         records.add_diagnosis(a_diagnosis(case_id), [])
         records.add_review(a_review(case_id, review_id=f"review-{case_id}"))
     return records
@@ -45,7 +45,7 @@ def test_a_silent_model_leaves_every_case_for_the_next_try(reviewed: MemoryRecor
         write(reviewed, silent, tmp_path)
 
     assert len(silent.asked) == 1
-    assert reviewed.backlog().claimable_unreported == 2
+    assert reviewed.find_work().to_report
     assert list(tmp_path.iterdir()) == []
 
 
@@ -56,7 +56,7 @@ def test_on_the_last_try_the_template_writes_and_the_report_says_why(reviewed: M
 
     assert [(one.writer, one.fallback_reason) for one in written] == [(TEMPLATE, "model_unavailable")] * 2
     assert len(silent.asked) == 1  # the second patient does not wait for a model that is down
-    assert reviewed.backlog().claimable_unreported == 0
+    assert not reviewed.find_work().to_report
 
 
 def test_without_a_configured_model_the_template_is_no_fallback(reviewed: MemoryRecords, tmp_path: Path):

@@ -51,6 +51,7 @@ def test_every_name_that_an_operator_knows(definitions: dg.Definitions):
         "diagnosis_job",
         "promotion_job",
         "report_job",
+        "retention_job",
         "rollback_job",
         "training_job",
     ]
@@ -60,7 +61,10 @@ def test_every_name_that_an_operator_knows(definitions: dg.Definitions):
         "review_sensor",
         "screening_sensor",
     ]
-    assert [schedule.name for schedule in repository.schedule_defs] == ["daily_report_schedule"]
+    assert [schedule.name for schedule in repository.schedule_defs] == [
+        "daily_report_schedule",
+        "retention_schedule",
+    ]
 
 
 def test_every_asset_says_what_it_is_and_whose(definitions: dg.Definitions):

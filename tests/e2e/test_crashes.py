@@ -17,7 +17,7 @@ from eye_dx_core.records.sql import SqlRecords
 from eye_dx_core.schema.case import Laterality
 from tests.builders import NOON, a_nested_body
 from tests.checkpoints import a_checkpoint
-from tests.services import STACKS, services
+from tests.services import STACKS, open_records, services
 
 MESSAGES = 60
 PROJECT = Path(__file__).parents[2]
@@ -36,12 +36,12 @@ from eye_dx_core.queue.outbox import deliver_outbox
 from eye_dx_core.queue.rabbitmq import RabbitQueue
 from eye_dx_core.queue.sql import SqlQueue
 from eye_dx_core.queue.topology import QueueNames
-from eye_dx_core.records.sql import SqlRecords
+from tests.services import open_records
 
 queue_url, records_url, names_json, folder = sys.argv[1:]
 names, folder = QueueNames.model_validate_json(names_json), Path(folder)
 queue = RabbitQueue(queue_url, names=names) if queue_url.startswith("amqp") else SqlQueue(queue_url, names=names, lease_seconds=1)
-records = SqlRecords(records_url)
+records = open_records(records_url)
 now = lambda: datetime.now(UTC)
 predictor = Predictor(load_checkpoint(folder / "checkpoint"), model_name="m", model_version="1")
 drain_screenings(queue, records, names=names, limit=500, now=now)
@@ -66,7 +66,7 @@ def test_a_run_killed_in_the_middle_leaves_one_diagnosis_and_one_result_each(kin
     with services(kind, tmp_path) as (queue_url, records_url, names, queue):
         for number in range(MESSAGES):
             queue.publish(names.screenings, Message(body=a_nested_body(f"P{number}", ("OD.jpg",)), message_id=f"m-{number}"))
-        records = SqlRecords(records_url)
+        records = open_records(records_url)
         for least in (12, 30):
             worker = start(queue_url, records_url, names, tmp_path)
             until = time.monotonic() + 60

@@ -15,12 +15,11 @@ from eye_dx_core.model.checkpoint import load_checkpoint
 from eye_dx_core.queue.draining import drain_screenings
 from eye_dx_core.queue.outbox import deliver_outbox
 from eye_dx_core.queue.port import Message
-from eye_dx_core.records.sql import SqlRecords
 from eye_dx_core.schema.case import Laterality
 from eye_dx_core.schema.diagnosis import Outcome
 from tests.builders import a_nested_body
 from tests.checkpoints import a_checkpoint
-from tests.services import STACKS, services
+from tests.services import STACKS, open_records, services
 
 SECRET = "赵钱孙13800138000"  # stands in every hostile message; no reason may repeat it
 EVER = {"since": datetime(1970, 1, 1, tzinfo=UTC), "until": datetime(2200, 1, 1, tzinfo=UTC)}
@@ -110,7 +109,7 @@ def test_hostile_messages_are_named_or_read_and_the_chain_lives(kind: str, tmp_p
         for number, (name, body) in enumerate(bodies):
             queue.publish(names.flat_screenings, Message(body=body, message_id=name))
             queue.publish(names.flat_screenings, Message(body=a_nested_body(f"G{number}", ("OD.jpg",)), message_id=f"good-{number}"))
-        records = SqlRecords(records_url)
+        records = open_records(records_url)
         drained = drain_screenings(queue, records, names=names, limit=1_000, now=_now)
         predictor = Predictor(load_checkpoint(tmp_path / "checkpoint"), model_name="m", model_version="1")
         roots = PhotoRoots([], base=tmp_path)
@@ -153,7 +152,7 @@ def test_a_thousand_messages_and_their_repeats_are_a_thousand_cases(kind: str, t
             chance.shuffle(fields)
             body = json.dumps(dict(fields), indent=chance.choice([None, 2]), ensure_ascii=chance.random() < 0.5).encode()
             queue.publish(names.flat_screenings, Message(body=body))
-        records = SqlRecords(records_url)
+        records = open_records(records_url)
 
         drained = drain_screenings(queue, records, names=names, limit=2_000, now=_now)
 

@@ -38,7 +38,7 @@ def diagnose(
     registry: dg.ResourceParam[ModelRegistry],
 ) -> None:
     """Let the champion read the waiting cases; its version is resolved once and stored in every diagnosis."""
-    if not records.backlog().claimable_undiagnosed:
+    if not records.find_work().to_diagnose:
         context.log.info("no case waits for a diagnosis")
         return
     from eye_dx_core import casework, wiring

@@ -47,12 +47,12 @@ def screening_sensor(
 
     def waiting() -> dict[str, int]:
         depths = {name: queue.depth(name) for name in settings.queue_names.screening_queues}
-        return depths | {"undiagnosed": records.backlog().claimable_undiagnosed}
+        return depths | {"undiagnosed": int(records.find_work().to_diagnose)}
 
     return request_run_when(context, diagnosis_job, waiting)
 
 
 @dg.sensor(job=delivery_job, minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
 def outbox_sensor(context: dg.SensorEvaluationContext, records: dg.ResourceParam[Records]) -> dg.RunRequest | dg.SkipReason:
-    """Start a delivery run when results are stored but not yet confirmed by the broker."""
-    return request_run_when(context, delivery_job, lambda: {"unsent": records.backlog().unsent})
+    """Start a delivery run when results are stored, not yet confirmed by the broker, and due."""
+    return request_run_when(context, delivery_job, lambda: {"unsent": int(records.find_work().to_send)})

@@ -20,6 +20,6 @@ def review_sensor(
 
     def waiting() -> dict[str, int]:
         depths = {name: queue.depth(name) for name in settings.queue_names.review_queues}
-        return depths | {"unreported": records.backlog().claimable_unreported}
+        return depths | {"unreported": int(records.find_work().to_report)}
 
     return request_run_when(context, report_job, waiting)

@@ -82,7 +82,7 @@ def test_a_message_is_acked_only_after_its_case_is_stored():
 
 def test_when_the_records_are_down_no_message_is_settled():
     class DeadRecords(MemoryRecords):
-        def add_case(self, case: Case) -> bool:
+        def add_case(self, case: Case, raw: bytes) -> bool:
             raise ServiceUnavailable("the records did not answer")
 
     queue = MemoryQueue(names=NAMES, lease_seconds=0)
@@ -96,10 +96,10 @@ def test_when_the_records_are_down_no_message_is_settled():
 
 def test_a_message_that_trips_us_is_set_aside_and_its_batch_is_stored():
     class Tripping(MemoryRecords):
-        def add_case(self, case: Case) -> bool:
+        def add_case(self, case: Case, raw: bytes) -> bool:
             if case.message_id == "1":
                 raise OverflowError("测试甲")
-            return super().add_case(case)
+            return super().add_case(case, raw)
 
     queue, records = a_queue(*((NAMES.screenings, a_nested_body(f"P{n}"), str(n)) for n in range(3))), Tripping()
 
@@ -110,7 +110,7 @@ def test_a_message_that_trips_us_is_set_aside_and_its_batch_is_stored():
 
 def test_a_review_is_stored_with_what_the_ai_had_said():
     queue, records = a_queue((NAMES.reviews, review_body("case-1"), "r")), MemoryRecords()
-    records.add_case(a_case())
+    records.add_case(a_case(), b"{}")
     records.add_diagnosis(a_diagnosis(), [])
 
     assert drain_reviews(queue, records, names=NAMES, limit=10, now=now) == DrainResult(new=1)
@@ -121,7 +121,7 @@ def test_a_review_is_stored_with_what_the_ai_had_said():
 
 def test_a_review_of_an_unknown_or_reported_case_is_set_aside():
     queue, records = a_queue((NAMES.reviews, review_body("case-9"), "r"), (NAMES.reviews, review_body("case-1"), "s")), MemoryRecords()
-    records.add_case(a_case())
+    records.add_case(a_case(), b"{}")
     records.add_report(a_report(), [])
 
     assert drain_reviews(queue, records, names=NAMES, limit=10, now=now) == DrainResult(rejected=2)
@@ -147,18 +147,19 @@ def test_what_nobody_takes_waits_and_the_rest_goes_out():
             super().publish(queue, message)
 
     records = records_with_announcement()
-    records.add_case(a_case("case-2"))
+    records.add_case(a_case("case-2"), b"{}")
     records.add_diagnosis(a_diagnosis("case-2"), [announce_diagnosis(a_case("case-2"), a_diagnosis("case-2"), names=NAMES, now=NOON)])
 
     delivered = deliver_outbox(OneQueueMissing(names=NAMES), records, limit=10, now=now)
 
     assert (delivered.sent, delivered.failed) == (1, 1)
-    assert [(one.case_id, one.last_error) for one in records.unsent_messages(limit=5)] == [("case-1", "no queue takes this message")]
+    assert records.get_case_record("case-1").outbox[0].last_error == "no queue takes this message"
+    assert (records.backlog().unsent, records.unsent_messages(limit=5)) == (1, ())  # it waits for its pause to be over
 
 
 def records_with_announcement() -> MemoryRecords:
     records = MemoryRecords()
-    records.add_case(a_case())
+    records.add_case(a_case(), b"{}")
     records.add_diagnosis(a_diagnosis(), [announce_diagnosis(a_case(), a_diagnosis(), names=NAMES, now=NOON)])
     return records
 

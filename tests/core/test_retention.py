@@ -1,0 +1,105 @@
+"""What is deleted of a person, when, and what stays."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from eye_dx_core.casework import report_page
+from eye_dx_core.dataset.phantom_folders import write_phantom_photo
+from eye_dx_core.errors import NotFound
+from eye_dx_core.inference.photos import PhotoRoots
+from eye_dx_core.records.memory import MemoryRecords
+from eye_dx_core.retention import Forgotten, Shelves, Terms, erase_patient, forget_after_terms
+from eye_dx_core.schema.case import Laterality
+from tests.builders import NOON, a_case, a_diagnosis
+
+DAY = timedelta(days=1)
+
+
+class Clinic:
+    """Records, pages and photographs of two patients, and a file that is no photograph."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.records = folder, MemoryRecords()
+        self.shelves = Shelves(pages=folder / "reports", photos=PhotoRoots([folder], base=folder), training_photos=folder / "photos")
+        (folder / "reports").mkdir()
+        (folder / "photos" / "N").mkdir(parents=True)
+        (folder / "records.db").write_bytes(b"SQLite format 3\x00")
+        for name in ("old_OD.jpg", "new_OD.jpg", "photos/N/taught.jpg"):
+            write_phantom_photo(folder / name, "N", eye=Laterality.RIGHT, seed=1, size=96)
+        named = ("old_OD.jpg", "records.db", "photos/N/taught.jpg", "../outside.jpg", "missing.jpg")
+        self.add("case-old", "P-old", named, received=-10 * DAY)
+        self.add("case-new", "P-new", ("new_OD.jpg",), received=-DAY)
+
+    def add(self, case_id: str, patient_id: str, photos: tuple[str, ...], *, received: timedelta) -> None:
+        case = a_case(case_id, photos=photos)
+        assert case.screening.patient is not None
+        patient = case.screening.patient.model_copy(update={"patient_id": patient_id})
+        screening = case.screening.model_copy(update={"patient": patient})
+        self.records.add_case(case.model_copy(update={"received_at": NOON + received, "screening": screening}), b"raw")
+        self.records.add_diagnosis(a_diagnosis(case_id), [])
+        report_page(self.shelves.pages, case_id).write_text("测试甲", encoding="utf-8")
+
+    def forget(self, terms: Terms) -> Forgotten:
+        return forget_after_terms(self.records, terms, shelves=self.shelves, actor="night", now=lambda: NOON)
+
+    def erase(self, patient_id: str, *, with_photos: bool):
+        return erase_patient(self.records, patient_id, shelves=self.shelves, with_photos=with_photos, actor="a", reason="asked", at=NOON)
+
+    def files(self) -> set[str]:
+        return {path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def clinic(tmp_path: Path) -> Clinic:
+    return Clinic(tmp_path)
+
+
+def test_erasing_takes_pages_and_rows_and_leaves_photographs_unless_asked(clinic: Clinic):
+    before = clinic.files()
+
+    erased = clinic.erase("P-old", with_photos=False)
+
+    assert (erased.cases, erased.photos, erased.photos_left) == (1, 0, 5)
+    assert before - clinic.files() == {"reports/case-old.html"}
+    assert clinic.records.find_case_ids(patient_id="P-old") == ()
+    with pytest.raises(NotFound):
+        clinic.erase("P-old", with_photos=False)
+
+
+def test_no_file_is_deleted_that_is_not_a_photograph_of_the_screening(clinic: Clinic):
+    """A message may name the database, a training photograph or a file elsewhere."""
+    before = clinic.files()
+
+    erased = clinic.erase("P-old", with_photos=True)
+
+    assert (erased.photos, erased.photos_left) == (1, 4)
+    assert before - clinic.files() == {"reports/case-old.html", "old_OD.jpg"}
+    (entry,) = clinic.records.audit()
+    assert entry.details == {"cases": 1, "photos_deleted": 1, "photos_left": 4, "reason": "asked"}
+
+
+def test_without_terms_nothing_is_forgotten(clinic: Clinic):
+    before = clinic.files()
+
+    assert clinic.forget(Terms()) == Forgotten()
+    assert clinic.files() == before
+    assert list(clinic.records.audit()) == []
+
+
+def test_each_kind_is_forgotten_after_its_own_term(clinic: Clinic):
+    before = clinic.files()
+
+    assert clinic.forget(Terms(messages=5 * DAY)) == Forgotten(messages=1)
+    assert clinic.files() == before
+    assert clinic.forget(Terms(photos=5 * DAY)) == Forgotten(photos=1)
+    assert before - clinic.files() == {"old_OD.jpg"}
+    assert clinic.forget(Terms(identities=5 * DAY)) == Forgotten(identities=1)
+    assert before - clinic.files() == {"old_OD.jpg", "reports/case-old.html"}
+
+    assert clinic.forget(Terms(identities=5 * DAY, photos=5 * DAY, messages=5 * DAY)) == Forgotten()
+    assert [entry.action for entry in clinic.records.audit()] == ["drop_messages", "delete_photos", "forget_identity"]
+    patient = clinic.records.get_case("case-new").screening.patient
+    assert patient is not None
+    assert patient.name == "测试甲"
