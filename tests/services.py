@@ -33,6 +33,11 @@ def open_records(url: str) -> SqlRecords:
     return SqlRecords(url, vault=Vault([A_KEY]))
 
 
+def open_queue(url: str, names: QueueNames, *, lease_seconds: float = 1) -> Queue:
+    """The queue as every process of a test opens it."""
+    return RabbitQueue(url, names=names) if url.startswith("amqp") else SqlQueue(url, names=names, lease_seconds=lease_seconds)
+
+
 def skip_or_fail(service: str) -> None:
     """A missing service is a skip on a laptop and a failure where services are required."""
     if os.environ.get("EYE_DX_REQUIRE_SERVICES") == "1":
@@ -85,16 +90,16 @@ STACKS = ["embedded", pytest.param("rabbitmq and postgresql", marks=pytest.mark.
 
 
 @contextmanager
-def services(kind: str, folder: Path) -> Iterator[tuple[str, str, QueueNames, Queue]]:
+def services(kind: str, folder: Path, *, lease_seconds: float = 1) -> Iterator[tuple[str, str, QueueNames, Queue]]:
     """URLs of queue and records of one of `STACKS`, the queue names, and the queue opened."""
     if kind == "embedded":
         names, url = QueueNames(), f"sqlite:///{folder}/queue.db"
-        queue = SqlQueue(url, names=names, lease_seconds=1)
+        queue = open_queue(url, names, lease_seconds=lease_seconds)
         yield url, f"sqlite:///{folder}/records.db", names, queue
         queue.close()
         return
     with own_rabbitmq_names() as names, own_postgres() as postgres:
-        queue = RabbitQueue(AMQP_URL, names=names)
+        queue = open_queue(AMQP_URL, names)
         yield AMQP_URL, postgres, names, queue
         queue.close()
 

@@ -1,0 +1,154 @@
+"""The chain as the runs do it, in a process that dies at a named point: for tests that kill it there again and again."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import torch
+from sqlalchemy import event
+
+from eye_dx_core import casework
+from eye_dx_core.inference.photos import PhotoRoots
+from eye_dx_core.inference.predictor import Predictor
+from eye_dx_core.model.checkpoint import load_checkpoint
+from eye_dx_core.queue.draining import drain_reviews, drain_screenings
+from eye_dx_core.queue.outbox import deliver_outbox
+from eye_dx_core.queue.port import Message, Queue
+from eye_dx_core.queue.topology import QueueNames
+from eye_dx_core.records.sql import SqlRecords
+from eye_dx_core.schema.message import parse_screening
+from tests.builders import a_nested_body
+from tests.services import open_queue, open_records
+
+LEASE_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Where a worker finds everything; strings, so that it crosses to another process."""
+
+    queue_url: str
+    records_url: str
+    names_json: str
+    folder: str
+
+    @property
+    def names(self) -> QueueNames:
+        return QueueNames.model_validate_json(self.names_json)
+
+    def open_queue(self) -> Queue:
+        return open_queue(self.queue_url, self.names, lease_seconds=LEASE_SECONDS)
+
+    def open_records(self) -> SqlRecords:
+        return open_records(self.records_url)
+
+
+class Dying:
+    """A port, or a predictor, whose method takes its process along, before or after it did its work."""
+
+    def __init__(self, inner: object, method: str, die: Callable[[Callable[[], object]], object]) -> None:
+        self._inner, self._method, self._die = inner, method, die
+
+    def __getattr__(self, name: str) -> object:
+        found = getattr(self._inner, name)
+        if name != self._method:
+            return found
+        return lambda *args, **kwargs: self._die(lambda: found(*args, **kwargs))
+
+
+def die(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _after(act: Callable[[], object]) -> object:
+    if act():  # an empty answer is not the point that is meant
+        die()
+    return ()
+
+
+def _before_commit(records: SqlRecords) -> Callable[[Callable[[], object]], object]:
+    def act_and_die(act: Callable[[], object]) -> object:
+        event.listen(records._engine, "commit", die)
+        return act()
+
+    return act_and_die
+
+
+# Where a process dies: which part, which of its methods, and how far that got.
+POINTS: dict[str, tuple[str, str, str]] = {
+    "after the claim of a message": ("queue", "receive", "after"),
+    "after the store, before the ack": ("queue", "ack", "before"),
+    "after the claim of a case": ("records", "claim_undiagnosed", "after"),
+    "in the middle of reading": ("predictor", "read_squares", "after"),
+    "after the diagnosis, before the commit": ("records", "add_diagnosis", "before the commit"),
+    "after publishing, before the mark": ("records", "mark_sent", "before"),
+    "in the middle of a report, its page written": ("records", "add_report", "before"),
+    "after the report, before the commit": ("records", "add_report", "before the commit"),
+    "after a review, before the commit": ("records", "add_review", "before the commit"),
+    "after a review, before the ack": ("records", "add_review", "after"),
+}
+
+
+@cache
+def predictor(folder: str) -> Predictor:
+    torch.set_num_threads(1)
+    return Predictor(load_checkpoint(Path(folder) / "checkpoint"), model_name="m", model_version="1")
+
+
+def publish_visit(stack: Stack, queue: Queue, number: int) -> str:
+    """A screening and its review, both waiting from the start; returns the case id."""
+    names, message_id = stack.names, f"m-{number}"
+    body = a_nested_body(f"P{number}", ("OD.jpg",))
+    case_id = parse_screening(body, source_queue=names.screenings, message_id=message_id, received_at=datetime.now(UTC)).case_id
+    queue.publish(names.screenings, Message(body=body, message_id=message_id))
+    review = {"case_id": case_id, "final_conclusion": "高度近视", "doctor_name": "唐医生", "recommendation": "3个月后复查"}
+    queue.publish(names.reviews, Message(body=json.dumps(review).encode(), message_id=f"r-{number}"))
+    return case_id
+
+
+def run_chain(stack: Stack, queue: Queue, records: SqlRecords, reader: Predictor) -> None:
+    """What a diagnosis run and a report run do, one after the other."""
+    names, folder = stack.names, Path(stack.folder)
+    outlet = casework.ReportOutlet(folder / "reports", ZoneInfo("UTC"), names)
+
+    def now() -> datetime:
+        return datetime.now(UTC)
+
+    drain_screenings(queue, records, names=names, limit=500, now=now)
+    casework.diagnose_waiting(
+        records, reader, PhotoRoots([folder], base=folder), names=names, limit=500, micro_batch=4, lease_seconds=LEASE_SECONDS, now=now
+    )
+    deliver_outbox(queue, records, limit=500, now=now)
+    drain_reviews(queue, records, names=names, limit=500, now=now)
+    casework.report_waiting(records, None, outlet=outlet, limit=500, lease_seconds=LEASE_SECONDS, now=now)
+    deliver_outbox(queue, records, limit=500, now=now)
+
+
+def run_and_die(stack: Stack, point: str) -> None:
+    """Run the chain in this process until it dies at the point; coming back means that the point was not reached."""
+    part, method, when = POINTS[point]
+    queue, records, reader = stack.open_queue(), stack.open_records(), predictor(stack.folder)
+    deaths = {"before": die, "after": _after, "before the commit": _before_commit(records)}
+    ports: dict[str, object] = {"queue": queue, "records": records, "predictor": reader}
+    ports[part] = Dying(ports[part], method, deaths[when])
+    run_chain(stack, ports["queue"], ports["records"], ports["predictor"])  # pyright: ignore[reportArgumentType]
+
+
+def run_to_the_end(stack: Stack, queue: Queue, records: SqlRecords, *, seconds: float = 30) -> None:
+    """Run the chain again and again, as sensors do, until nothing waits."""
+    names, until = stack.names, time.monotonic() + seconds
+    while time.monotonic() < until:
+        run_chain(stack, queue, records, predictor(stack.folder))
+        waiting = records.backlog()
+        left = queue.depth(names.screenings) + queue.depth(names.reviews) + waiting.undiagnosed + waiting.unreported + waiting.unsent
+        if not left and not waiting.unreviewed:
+            return
+        time.sleep(LEASE_SECONDS / 2)
+    raise AssertionError(f"after {seconds} s this still waits: {records.backlog()}")
