@@ -23,6 +23,7 @@ def a_case(
         case_id=case_id,
         message_id=f"message-of-{case_id}",
         source_queue="eye_dx_screenings",
+        producer="eye_dx_screenings",
         wire=wire,
         external_id=f"external-of-{case_id}" if wire is WireFormat.FOUR_QUEUE else None,
         body_sha256="0" * 64,

@@ -103,15 +103,19 @@ class WireFormat(StrEnum):
 class Case(Frozen):
     """One screening as a unit of work.
 
-    `message_id` with `source_queue` identifies the message; `body_sha256` (of the canonical body) tells a repeat from
+    `message_id` with `producer` identifies the message; `body_sha256` (of the canonical body) tells a repeat from
     a conflict. `external_id` is the opaque id by which the sender will speak of the case again.
     """
 
     case_id: str
     message_id: str
     source_queue: str
+    producer: str = Field(default_factory=lambda known: known["source_queue"])
+    """Who sent the message, as its envelope says; without that, the queue it came by."""
     wire: WireFormat
     external_id: str | None = None
     body_sha256: str
     received_at: AwareDatetime
     screening: Screening
+    unknown_fields: int = Field(default=0, ge=0)
+    """How many fields of the message nobody here knows."""

@@ -45,6 +45,17 @@ def test_every_wire_format_is_drained():
     assert sum(queue.depth(name) for name in NAMES.screening_queues) == 0
 
 
+def test_unknown_fields_of_screenings_and_reviews_are_summed_up():
+    screening = json.dumps({"patient_id": "P1", "shoe_size": 43, "photos": [{"location": "OD.jpg", "camera": "x"}]}).encode()
+    review = json.dumps(json.loads(review_body("case-1")) | {"mood": "good"}).encode()
+    queue = a_queue((NAMES.screenings, screening, "1"), (NAMES.screenings, a_nested_body(), "2"), (NAMES.reviews, review, "r"))
+    records = MemoryRecords()
+    records.add_case(a_case())
+
+    assert drain(queue, records) == DrainResult(new=2, unknown_fields=2)
+    assert drain_reviews(queue, records, names=NAMES, limit=10, now=now) == DrainResult(new=1, unknown_fields=1)
+
+
 def test_a_message_sent_twice_is_stored_once():
     queue, records = a_queue((NAMES.screenings, a_nested_body(), "1"), (NAMES.screenings, a_nested_body(), "1")), MemoryRecords()
 
