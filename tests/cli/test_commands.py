@@ -179,6 +179,17 @@ def test_a_state_folder_has_one_daemon(state: Path):
         pass
 
 
+def test_a_partner_is_told_null_unless_the_setting_says_to_omit(monkeypatch: pytest.MonkeyPatch):
+    assert wiring.diagnosis_outlet(get_settings()).not_assessed == "null"
+
+    monkeypatch.setenv("EYE_DX_NOT_ASSESSED", "omit")
+    assert wiring.diagnosis_outlet(get_settings()).not_assessed == "omit"
+
+    monkeypatch.setenv("EYE_DX_NOT_ASSESSED", "0")
+    with pytest.raises(BadSettings, match="EYE_DX_NOT_ASSESSED"):
+        get_settings()
+
+
 def test_half_a_language_model_is_refused_without_its_key(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("EYE_DX_LLM_API_KEY", "sk-geheim")
 

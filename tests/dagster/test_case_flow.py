@@ -180,7 +180,7 @@ def test_what_the_broker_refused_goes_out_with_the_next_delivery_run(clinic: Cli
         clinic.records,
         predictor,
         wiring.photo_roots(clinic.settings),
-        names=NAMES,
+        outlet=casework.DiagnosisOutlet(NAMES),
         limit=10,
         micro_batch=2,
         lease_seconds=60,

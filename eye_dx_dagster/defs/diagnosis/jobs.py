@@ -51,7 +51,7 @@ def diagnose(
             records,
             wiring.load_predictor(registry, champion),
             wiring.photo_roots(settings),
-            names=settings.queue_names,
+            outlet=wiring.diagnosis_outlet(settings),
             limit=settings.drain_limit,
             micro_batch=settings.micro_batch,
             lease_seconds=settings.lease_seconds,
