@@ -45,7 +45,7 @@ def call(*arguments: str | Path) -> str:
 
 @pytest.mark.parametrize(
     "command",
-    ["", "phantoms", "dataset report", "train", "diagnose", "queue send", "queue depth", "queue dead", "review", "report",
+    ["", "phantoms", "dataset report", "train", "diagnose", "queue send", "queue depth", "queue dead", "queue contract", "review", "report",
      "records export", "registry list", "registry promote", "registry rollback", "weights convert", "health", "up"],
 )  # fmt: skip
 def test_every_command_explains_itself(command: str):
