@@ -70,8 +70,8 @@ def _to_review(records: Records, queue: str, parsed: ReviewMessage) -> DoctorRev
         raise BadMessage("no case has this id")
     diagnosis = records.find_diagnosis(case_id)
     return DoctorReview(
-        # Message ids are unique within a queue only.
-        review_id=f"{queue}:{parsed.review_id}",
+        # Message ids are unique at their producer only.
+        review_id=f"{parsed.producer or queue}:{parsed.review_id}",
         case_id=case_id,
         conclusion=parsed.conclusion,
         doctor_name=parsed.doctor_name,

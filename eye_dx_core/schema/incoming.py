@@ -53,7 +53,8 @@ class Incoming(BaseModel):
     @field_validator("*", mode="after")
     @classmethod
     def _refuse_unseen(cls, value: object) -> object:
-        if isinstance(value, str) and re.search(f"[{_UNSEEN}]", value):
+        texts = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(text, str) and re.search(f"[{_UNSEEN}]", text) for text in texts):
             raise PydanticCustomError("control_characters", "unseen control characters")
         return value
 
@@ -62,7 +63,8 @@ class Incoming(BaseModel):
         """Publish what the validators above refuse, and the fields that are known but not read."""
         reference = handler(core_schema)
         fields: dict[str, Any] = handler.resolve_ref_schema(reference)["properties"]
-        for one in (choice for field in fields.values() for choice in field.get("anyOf", [field])):
+        single = [field.get("items", field) for field in fields.values()]
+        for one in (choice for field in single for choice in field.get("anyOf", [field])):
             if one.get("type") == "string" and "format" not in one:
                 one.setdefault("pattern", f"^[^{_UNSEEN}]*$")
         fields |= {name: {"description": f"Known and not read: {holds}"} for name, holds in cls.not_read.items()}

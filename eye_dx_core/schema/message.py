@@ -54,6 +54,7 @@ class ReviewMessage(Frozen):
     """A doctor's review as it came, before it is tied to a case by `case_id` or by the sender's `external_id`."""
 
     review_id: str
+    producer: str | None = None
     case_id: str | None
     external_id: str | None
     conclusion: str
@@ -107,21 +108,23 @@ def parse_review(body: bytes, *, message_id: str | None, received_at: datetime) 
     content, envelope = _unwrap(_parse_object(body), ENVELOPE_REVIEW)
     is_partners = "osFundusDisease" in content or "odFundusDisease" in content
     message = _validate(PartnerReview if is_partners else Review, content)
-    review_id = message_id or (envelope and envelope.message_id) or message.message_id or f"sha256:{body_sha256(body)}"
-    unknown_fields = _unknown_fields(message, envelope)
+    head: dict[str, Any] = {
+        "review_id": message_id or (envelope and envelope.message_id) or message.message_id or f"sha256:{body_sha256(body)}",
+        "producer": envelope and envelope.producer,
+        "external_id": message.id,
+        "unknown_fields": _unknown_fields(message, envelope),
+    }
     if isinstance(message, PartnerReview):
-        return _to_partner_review(message, review_id, received_at, unknown_fields)
+        return _to_partner_review(message, head, received_at)
     if message.case_id is None and message.id is None:
         raise BadMessage("bad fields: case_id or id must say which case was reviewed")
     return ReviewMessage(
-        review_id=review_id,
+        **head,
         case_id=message.case_id,
-        external_id=message.id,
         conclusion=message.final_conclusion,
         doctor_name=message.doctor_name,
         recommendation=message.recommendation,
         reviewed_at=message.reviewed_at or received_at,
-        unknown_fields=unknown_fields,
     )
 
 
@@ -239,7 +242,7 @@ def _photos(case_id: str, photos: list[IncomingPhoto] | tuple[str | IncomingPhot
     )
 
 
-def _to_partner_review(review: PartnerReview, review_id: str, received_at: datetime, unknown_fields: int) -> ReviewMessage:
+def _to_partner_review(review: PartnerReview, head: dict[str, Any], received_at: datetime) -> ReviewMessage:
     eyes = tuple(
         EyeReview(eye=eye, features=_split_terms(features), diseases=_split_terms(diseases))
         for eye, features, diseases in (
@@ -251,15 +254,7 @@ def _to_partner_review(review: PartnerReview, review_id: str, received_at: datet
     if not conclusion:
         # An empty field may mean "nothing found" or "not looked at": concluding either would be a guess.
         raise BadMessage("bad fields: osFundusDisease and odFundusDisease are both empty, so there is no conclusion")
-    return ReviewMessage(
-        review_id=review_id,
-        case_id=None,
-        external_id=review.id,
-        conclusion=conclusion,
-        eyes=eyes,
-        reviewed_at=received_at,
-        unknown_fields=unknown_fields,
-    )
+    return ReviewMessage(**head, case_id=None, conclusion=conclusion, eyes=eyes, reviewed_at=received_at)
 
 
 def _split_terms(text: str | None) -> tuple[str, ...]:

@@ -114,6 +114,7 @@ def changed(kind: MessageKind, path: str, value: object) -> dict[str, Any]:
         (contract.FLAT, "shoe_size", {"any": [True]}, True),
         (contract.FLAT, "photos", ["OD.jpg"] * 101, False),
         (contract.FLAT, "photos", [None], False),
+        (contract.FLAT, "photos", ["OD\u001b.jpg"], False),
         (contract.FLAT, "photos", [{"location": "1.jpg", "eye": "third"}], False),
         (contract.FLAT, "photos", [{"location": ""}], False),
         (contract.FLAT, "schema", "eye-dx/screening/9", False),

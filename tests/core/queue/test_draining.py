@@ -130,6 +130,17 @@ def test_a_review_is_stored_with_what_the_ai_had_said():
     assert (review.conclusion, review.ai_conclusion, review.ai_model_version, review.source) == ("高度近视", "A", "3", "queue")
 
 
+def test_two_producers_may_give_one_message_id_to_two_reviews():
+    queue, records = a_queue(), MemoryRecords()
+    for producer in ("a", "b"):
+        head = {"schema": "eye-dx/review/1", "message_id": "r", "producer": producer}
+        body = json.loads(review_body("case-1")) | {"recommendation": producer}
+        queue.publish(NAMES.reviews, Message(body=json.dumps(head | {"body": body}).encode()))
+    records.add_case(a_case())
+
+    assert drain_reviews(queue, records, names=NAMES, limit=10, now=now) == DrainResult(new=2)
+
+
 def test_a_review_of_an_unknown_or_reported_case_is_set_aside():
     queue, records = a_queue((NAMES.reviews, review_body("case-9"), "r"), (NAMES.reviews, review_body("case-1"), "s")), MemoryRecords()
     records.add_case(a_case())

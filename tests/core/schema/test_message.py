@@ -154,6 +154,7 @@ def test_fields_of_a_review_that_nobody_knows_are_counted(body: object, unknown:
         (b'{"Patient": {"patient_id": "P1"}, "screening_time": "0001-01-01T00:00:00+14:00"}', r"screening_time \(year_out_of_range\)"),
         (json.dumps({"patient_id": "P1", "message_id": "m" * 300}).encode(), r"message_id \(string_too_long\)"),
         (json.dumps({"patient_id": "P1", "photos": ["OD.jpg"] * 101}).encode(), r"photos \(too_long\)"),
+        (b'{"patient_id": "P1", "photos": ["OD\\u001b.jpg"]}', r"photos \(control_characters\)"),
     ],
 )
 def test_what_is_wrong_is_named_by_field(body: bytes, words: str):
