@@ -1,5 +1,6 @@
-"""`eye-dx queue`: send a message, see what waits, see and replay what was set aside."""
+"""`eye-dx queue`: send a message, see what waits, see and replay what was set aside, write the contract for partners."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ import typer
 
 from eye_dx_cli.showing import console, show_json, show_table
 from eye_dx_core import wiring
+from eye_dx_core.queue.asyncapi import build_contract
 from eye_dx_core.queue.port import Message
 from eye_dx_core.settings import get_settings
 
@@ -69,3 +71,13 @@ def dead(
         return
     rows = ((one.queue, one.message.message_id, one.reason, f"{one.died_at:%Y-%m-%d %H:%M:%S %Z}") for one in letters)
     show_table("Dead letters", ("queue", "message", "reason", "since"), rows)
+
+
+@app.command()
+def contract(to: Annotated[Path, typer.Option(file_okay=False, help="Folder; created if need be.")] = Path("docs/messages")) -> None:
+    """Write the contract for partners: a JSON Schema of every message, and an AsyncAPI document of this installation's queues."""
+    to.mkdir(parents=True, exist_ok=True)
+    documents = build_contract(get_settings().queue_names)
+    for name, document in documents.items():
+        (to / name).write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    console.print(f"wrote {len(documents)} files")

@@ -18,6 +18,7 @@ from eye_dx_core.reporting.rendering import render_html
 from eye_dx_core.reporting.writing import UNAVAILABLE, write_report
 from eye_dx_core.schema.case import Case
 from eye_dx_core.schema.diagnosis import AiDiagnosis
+from eye_dx_core.schema.outgoing import NotAssessed
 from eye_dx_core.schema.report import DiagnosisReport
 
 if TYPE_CHECKING:  # torch is for those who read photographs; writing a report must not load it
@@ -26,6 +27,14 @@ if TYPE_CHECKING:  # torch is for those who read photographs; writing a report m
 
 _log = logging.getLogger(__name__)
 Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True)
+class DiagnosisOutlet:
+    """Where AI results go: to the queues of `names`; a partner is told what was not assessed by `not_assessed`."""
+
+    names: QueueNames
+    not_assessed: NotAssessed = NotAssessed.NULL
 
 
 @dataclass(frozen=True)
@@ -42,7 +51,7 @@ def diagnose_waiting(
     predictor: "Predictor",
     photos: "PhotoRoots",
     *,
-    names: QueueNames,
+    outlet: DiagnosisOutlet,
     limit: int,
     micro_batch: int,
     lease_seconds: float,
@@ -55,12 +64,13 @@ def diagnose_waiting(
     """
     done: list[AiDiagnosis] = []
     failed: list[str] = []
+    announce = partial(announce_diagnosis, names=outlet.names, not_assessed=outlet.not_assessed)
     while len(done) + len(failed) < limit:
         cases = records.claim_undiagnosed(limit=min(micro_batch, limit - len(done) - len(failed)), lease_seconds=lease_seconds)
         if not cases:
             break
         for case, diagnosis in _read_together_or_alone(cases, predictor, photos, now, failed):
-            if records.add_diagnosis(diagnosis, [announce_diagnosis(case, diagnosis, names=names, now=now())]):
+            if records.add_diagnosis(diagnosis, [announce(case, diagnosis, now=now())]):
                 done.append(diagnosis)
         _log.info("%s cases read so far", len(done))
     if failed:

@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from eye_dx_core.errors import BadSettings
 from eye_dx_core.queue.topology import QueueNames
+from eye_dx_core.schema.outgoing import NotAssessed
 
 
 class Settings(BaseSettings):
@@ -25,6 +26,9 @@ class Settings(BaseSettings):
 
     queue_url: str | None = Field(default=None, repr=False, description="amqp://…, sqlite:///…, postgresql+psycopg://… or memory://")
     queue_names: QueueNames = QueueNames()
+    not_assessed: NotAssessed = Field(
+        default=NotAssessed.NULL, description="How result_check_queue tells what was not assessed: null, or omit the field."
+    )
     records_url: str | None = Field(default=None, repr=False, description="sqlite:///…, postgresql+psycopg://… or memory://")
     vault_keys: SecretStr | None = Field(
         default=None, description="Keys that seal the records, newest first, separated by spaces; `eye-dx vault new-key` prints one."

@@ -14,7 +14,7 @@ from eye_dx_core.settings import Settings
 from eye_dx_core.vault import Vault, read_keys
 
 if TYPE_CHECKING:
-    from eye_dx_core.casework import ReportOutlet
+    from eye_dx_core.casework import DiagnosisOutlet, ReportOutlet
     from eye_dx_core.inference.photos import PhotoRoots
     from eye_dx_core.inference.predictor import Predictor
     from eye_dx_core.retention import Shelves, Terms
@@ -120,6 +120,13 @@ def photo_roots(settings: Settings) -> "PhotoRoots":
     from eye_dx_core.inference.photos import PhotoRoots
 
     return PhotoRoots(settings.allowed_photo_roots, base=settings.photo_base or settings.data)
+
+
+def diagnosis_outlet(settings: Settings) -> "DiagnosisOutlet":
+    """Where this installation's AI results go."""
+    from eye_dx_core.casework import DiagnosisOutlet
+
+    return DiagnosisOutlet(settings.queue_names, settings.not_assessed)
 
 
 def report_outlet(settings: Settings) -> "ReportOutlet":

@@ -9,7 +9,7 @@ from eye_dx_core.queue.port import Delivery, Queue
 from eye_dx_core.queue.topology import QueueNames
 from eye_dx_core.records.port import Records, Rejection
 from eye_dx_core.schema.frozen import Frozen
-from eye_dx_core.schema.message import body_sha256, parse_review, parse_screening
+from eye_dx_core.schema.message import ReviewMessage, body_sha256, parse_review, parse_screening
 from eye_dx_core.schema.review import DoctorReview
 
 _log = logging.getLogger(__name__)
@@ -20,14 +20,18 @@ _BATCH = 20
 
 
 class DrainResult(Frozen):
-    """What a drain did: new values stored, repeats settled, messages set aside."""
+    """What a drain did: new values stored, repeats settled, messages set aside.
+
+    `unknown_fields` counts what the read messages held that nobody here knows: when it rises, a sender has changed.
+    """
 
     new: int = 0
     repeated: int = 0
     rejected: int = 0
+    unknown_fields: int = 0
 
     def __add__(self, other: "DrainResult") -> "DrainResult":
-        return DrainResult(new=self.new + other.new, repeated=self.repeated + other.repeated, rejected=self.rejected + other.rejected)
+        return DrainResult(**{field: getattr(self, field) + getattr(other, field) for field in DrainResult.model_fields})
 
 
 def drain_screenings(queue: Queue, records: Records, *, names: QueueNames, limit: int, now: Clock) -> DrainResult:
@@ -37,10 +41,10 @@ def drain_screenings(queue: Queue, records: Records, *, names: QueueNames, limit
     then finds that it knows the case.
     """
 
-    def take(delivery: Delivery) -> bool:
+    def take(delivery: Delivery) -> DrainResult:
         message = delivery.message
         case = parse_screening(message.body, source_queue=delivery.queue, message_id=message.message_id, received_at=now())
-        return records.add_case(case, message.body)
+        return _taken(is_new=records.add_case(case, message.body), unknown_fields=case.unknown_fields)
 
     return _drain(queue, records, names.screening_queues, take, limit=limit, now=now)
 
@@ -48,21 +52,26 @@ def drain_screenings(queue: Queue, records: Records, *, names: QueueNames, limit
 def drain_reviews(queue: Queue, records: Records, *, names: QueueNames, limit: int, now: Clock) -> DrainResult:
     """Store waiting reviews, each with what the AI has said of its case by now, and settle their messages."""
 
-    def take(delivery: Delivery) -> bool:
-        return records.add_review(_to_review(records, delivery, now()))
+    def take(delivery: Delivery) -> DrainResult:
+        message = delivery.message
+        parsed = parse_review(message.body, message_id=message.message_id, received_at=now())
+        return _taken(is_new=records.add_review(_to_review(records, delivery.queue, parsed)), unknown_fields=parsed.unknown_fields)
 
     return _drain(queue, records, names.review_queues, take, limit=limit, now=now)
 
 
-def _to_review(records: Records, delivery: Delivery, received_at: datetime) -> DoctorReview:
-    parsed = parse_review(delivery.message.body, message_id=delivery.message.message_id, received_at=received_at)
+def _taken(*, is_new: bool, unknown_fields: int) -> DrainResult:
+    return DrainResult(new=int(is_new), repeated=int(not is_new), unknown_fields=unknown_fields)
+
+
+def _to_review(records: Records, queue: str, parsed: ReviewMessage) -> DoctorReview:
     case_id = parsed.case_id or records.find_case_id(external_id=parsed.external_id or "")
     if case_id is None:
         raise BadMessage("no case has this id")
     diagnosis = records.find_diagnosis(case_id)
     return DoctorReview(
-        # Message ids are unique within a queue only.
-        review_id=f"{delivery.queue}:{parsed.review_id}",
+        # Message ids are unique at their producer only.
+        review_id=f"{parsed.producer or queue}:{parsed.review_id}",
         case_id=case_id,
         conclusion=parsed.conclusion,
         doctor_name=parsed.doctor_name,
@@ -76,7 +85,7 @@ def _to_review(records: Records, delivery: Delivery, received_at: datetime) -> D
 
 
 def _drain(
-    queue: Queue, records: Records, sources: tuple[str, ...], take: Callable[[Delivery], bool], *, limit: int, now: Clock
+    queue: Queue, records: Records, sources: tuple[str, ...], take: Callable[[Delivery], DrainResult], *, limit: int, now: Clock
 ) -> DrainResult:
     """Drain the queues in turn; one bad message never takes its batch along."""
     total = DrainResult()
@@ -89,10 +98,10 @@ def _drain(
     return total
 
 
-def _settle(queue: Queue, records: Records, delivery: Delivery, take: Callable[[Delivery], bool], now: Clock) -> DrainResult:
+def _settle(queue: Queue, records: Records, delivery: Delivery, take: Callable[[Delivery], DrainResult], now: Clock) -> DrainResult:
     """Take one message in. When a service is down, the message stays unsettled and comes again."""
     try:
-        is_new = take(delivery)
+        taken = take(delivery)
     except ServiceUnavailable:
         raise
     except (BadMessage, NotFound) as error:
@@ -107,7 +116,7 @@ def _settle(queue: Queue, records: Records, delivery: Delivery, take: Callable[[
     except StaleDelivery:
         # It is stored; when it comes again it is a repeat.
         _log.warning("a message of %s was stored after its lease had run out", delivery.queue)
-    return DrainResult(new=1) if is_new else DrainResult(repeated=1)
+    return taken
 
 
 def _set_aside(queue: Queue, records: Records, delivery: Delivery, *, reason: str, at: datetime) -> None:

@@ -122,11 +122,14 @@ class Case(Frozen):
     message_id: str
     source_queue: str
     producer: str
+    """Who sent the message, as its envelope says; without that, the queue it came by."""
     wire: WireFormat
     external_id: str | None = None
     body_sha256: str
     received_at: AwareDatetime
     screening: Screening
+    unknown_fields: int = Field(default=0, ge=0)
+    """How many fields of the message nobody here knows."""
 
     @property
     def identity(self) -> Identity | None:

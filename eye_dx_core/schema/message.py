@@ -1,17 +1,15 @@
 """What comes by queue: every accepted wire format parses to the same words.
 
-What a message lacks stays absent. Unknown fields are tolerated; wrong ones are named by field and never by value.
+What a message lacks stays absent. Unknown fields are tolerated and counted; wrong ones are named by field and never by value.
 """
 
 import hashlib
 import json
 import re
-import unicodedata
 from datetime import datetime
-from typing import Annotated, Any, NoReturn, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AwareDatetime, Field, ValidationError
 
 from eye_dx_core.errors import BadMessage
 from eye_dx_core.schema.case import (
@@ -26,130 +24,37 @@ from eye_dx_core.schema.case import (
     find_eye_in_name,
 )
 from eye_dx_core.schema.frozen import Frozen
+from eye_dx_core.schema.incoming import (
+    Envelope,
+    FlatScreening,
+    FourQueueCheck,
+    Incoming,
+    IncomingPatient,
+    IncomingPhoto,
+    IncomingVision,
+    NestedScreening,
+    PartnerReview,
+    Review,
+)
 from eye_dx_core.schema.review import EyeReview
 
 MAX_BODY_BYTES = 1_000_000
-MAX_PHOTOS = 100
 ENVELOPE_SCREENING, ENVELOPE_REVIEW = "eye-dx/screening/1", "eye-dx/review/1"
 
-# Controls other than tab and line ends, and the marks that turn the reading direction: they make a page say what is not written.
-_UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-
-
-class _Wire(BaseModel):
-    """What others send: unknown fields are theirs to have."""
-
-    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, coerce_numbers_to_str=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _refuse_flag(cls, value: object) -> object:
-        """`true` would be read as the number 1: a pressure nobody measured."""
-        if isinstance(value, bool):
-            raise PydanticCustomError("not_a_flag", "no field is true or false")
-        return value
-
-    @field_validator("*", mode="after")
-    @classmethod
-    def _refuse_unseen(cls, value: object) -> object:
-        if isinstance(value, str) and _UNSEEN.search(value):
-            raise PydanticCustomError("control_characters", "unseen control characters")
-        return value
-
-
-_Model = TypeVar("_Model", bound=_Wire)
-
-
-def _seen(identifier: str) -> str:
-    """Ids are compared by machines and read by people: both must see the same, so nothing in them is unseen."""
-    if any(unicodedata.category(character).startswith("C") for character in identifier):
-        raise PydanticCustomError("control_characters", "unseen characters")
-    return identifier
-
-
-def _within_reach(moment: datetime) -> datetime:
-    """Nearer to the year 1 or 9999 than a time zone is wide, a moment has no UTC."""
-    if not 1900 <= moment.year <= 2200:
-        raise PydanticCustomError("year_out_of_range", "the year is not between 1900 and 2200")
-    return moment
-
-
-_Id = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_seen)]
-_Moment = Annotated[AwareDatetime, AfterValidator(_within_reach)]
-
-
-class _WireIds(_Wire):
-    """The ids of a message that stand beside its content."""
-
-    id: _Id | None = None
-    message_id: _Id | None = None
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _empty_is_absent(cls, value: object) -> object:
-        return None if value == "" else value
-
-
-class _WirePhoto(_Wire):
-    location: str = Field(min_length=1)
-    eye: Laterality | None = None
-
-
-class _WirePatient(_Wire):
-    patient_id: Annotated[_Id, Field(max_length=128)]
-    name: str | None = None
-    age: int | None = Field(default=None, ge=0, le=130)
-    gender: str | None = None
-    phone: str | None = None
-    birth_date: str | None = None
-    photos: tuple[str | _WirePhoto, ...] = Field(default=(), max_length=MAX_PHOTOS)
-
-
-class _WirePressure(_Wire):
-    left: float | None = Field(default=None, ge=0, le=100)
-    right: float | None = Field(default=None, ge=0, le=100)
-
-
-class _WireVision(_Wire):
-    left_eye: float | None = Field(default=None, ge=0, le=3)
-    right_eye: float | None = Field(default=None, ge=0, le=3)
-    intraocular_pressure: _WirePressure = _WirePressure()
-
-
-class _WireNested(_Wire):
-    Patient: _WirePatient
-    vision_data: _WireVision | None = None
-    screening_time: _Moment | None = None
-    notes: str = ""
-
-
-class _WireFourQueue(_Wire):
-    id: _Id
-    osFundusImg: str | None = None  # noqa: N815 - the partner's names
-    odFundusImg: str | None = None  # noqa: N815
-
-
-class _WireReview(_Wire):
-    case_id: _Id | None = None
-    id: _Id | None = None
-    final_conclusion: str = Field(min_length=1, max_length=2000)
-    doctor_name: str | None = None
-    recommendation: str = ""
-    reviewed_at: _Moment | None = None
-
-
-class _WirePartnerReview(_Wire):
-    id: _Id
-    osFundusFeatures: str | None = None  # noqa: N815
-    odFundusFeatures: str | None = None  # noqa: N815
-    osFundusDisease: str | None = None  # noqa: N815
-    odFundusDisease: str | None = None  # noqa: N815
+_Model = TypeVar("_Model", bound=Incoming)
+_ScreeningMessage = NestedScreening | FlatScreening | FourQueueCheck
+_SCREENINGS: dict[WireFormat, type[_ScreeningMessage]] = {
+    WireFormat.NESTED: NestedScreening,
+    WireFormat.FLAT: FlatScreening,
+    WireFormat.FOUR_QUEUE: FourQueueCheck,
+}
 
 
 class ReviewMessage(Frozen):
     """A doctor's review as it came, before it is tied to a case by `case_id` or by the sender's `external_id`."""
 
     review_id: str
+    producer: str | None = None
     case_id: str | None
     external_id: str | None
     conclusion: str
@@ -157,37 +62,40 @@ class ReviewMessage(Frozen):
     recommendation: str = ""
     eyes: tuple[EyeReview, ...] = ()
     reviewed_at: AwareDatetime
+    unknown_fields: int = 0
 
 
 def parse_screening(body: bytes, *, source_queue: str, message_id: str | None, received_at: datetime) -> Case:
     """Read a screening in any accepted format: our envelope, nested, flat, or the four-queue protocol.
 
-    The case id follows from queue and message id, so the same message always names the same case.
+    The case id follows from producer and message id, so the same message always names the same case.
 
     Args:
         body: the message as it came.
-        source_queue: where it came from; message ids are unique within a queue only.
+        source_queue: where it came from; stands in for the producer of a message that names none.
         message_id: the broker's message id, if the sender set one.
         received_at: aware time of receipt.
 
     Raises:
         BadMessage: not JSON, or fields are missing or wrong; the text names them.
     """
-    content, envelope_id = _unwrap(_parse_object(body), ENVELOPE_SCREENING)
-    wire = _wire_format_of(content) if envelope_id is None else WireFormat.ENVELOPE
-    ids = _validate(_WireIds, content)
-    known_id = message_id or envelope_id or ids.message_id or ids.id or f"sha256:{body_sha256(body)}"
-    case_id = _case_id(source_queue, known_id)
+    content, envelope = _unwrap(_parse_object(body), ENVELOPE_SCREENING)
+    wire = _wire_format_of(content)
+    message = _validate(_SCREENINGS[wire], content)
+    known_id = message_id or (envelope and envelope.message_id) or message.message_id or message.id or f"sha256:{body_sha256(body)}"
+    producer = (envelope and envelope.producer) or source_queue
+    case_id = _case_id(producer, known_id)
     return Case(
         case_id=case_id,
         message_id=known_id,
         source_queue=source_queue,
-        producer=source_queue,
-        wire=wire,
-        external_id=ids.id,
+        producer=producer,
+        wire=WireFormat.ENVELOPE if envelope else wire,
+        external_id=message.id,
         body_sha256=body_sha256(body),
         received_at=received_at,
-        screening=_parse_content(content, case_id),
+        screening=_to_screening(message, case_id),
+        unknown_fields=_unknown_fields(message, envelope),
     )
 
 
@@ -197,21 +105,26 @@ def parse_review(body: bytes, *, message_id: str | None, received_at: datetime) 
     Raises:
         BadMessage: not JSON, fields are missing or wrong, or there is no conclusion in it.
     """
-    content, envelope_id = _unwrap(_parse_object(body), ENVELOPE_REVIEW)
-    review_id = message_id or envelope_id or _validate(_WireIds, content).message_id or f"sha256:{body_sha256(body)}"
-    if "osFundusDisease" in content or "odFundusDisease" in content:
-        return _parse_partner_review(_validate(_WirePartnerReview, content), review_id, received_at)
-    review = _validate(_WireReview, content)
-    if review.case_id is None and review.id is None:
+    content, envelope = _unwrap(_parse_object(body), ENVELOPE_REVIEW)
+    is_partners = "osFundusDisease" in content or "odFundusDisease" in content
+    message = _validate(PartnerReview if is_partners else Review, content)
+    head: dict[str, Any] = {
+        "review_id": message_id or (envelope and envelope.message_id) or message.message_id or f"sha256:{body_sha256(body)}",
+        "producer": envelope and envelope.producer,
+        "external_id": message.id,
+        "unknown_fields": _unknown_fields(message, envelope),
+    }
+    if isinstance(message, PartnerReview):
+        return _to_partner_review(message, head, received_at)
+    if message.case_id is None and message.id is None:
         raise BadMessage("bad fields: case_id or id must say which case was reviewed")
     return ReviewMessage(
-        review_id=review_id,
-        case_id=review.case_id,
-        external_id=review.id,
-        conclusion=review.final_conclusion,
-        doctor_name=review.doctor_name,
-        recommendation=review.recommendation,
-        reviewed_at=review.reviewed_at or received_at,
+        **head,
+        case_id=message.case_id,
+        conclusion=message.final_conclusion,
+        doctor_name=message.doctor_name,
+        recommendation=message.recommendation,
+        reviewed_at=message.reviewed_at or received_at,
     )
 
 
@@ -224,8 +137,12 @@ def body_sha256(body: bytes) -> str:
     return hashlib.sha256(canonical).hexdigest()
 
 
-def _case_id(source_queue: str, message_id: str) -> str:
-    return "case-" + hashlib.sha256(f"{source_queue}\n{message_id}".encode()).hexdigest()[:16]
+def _case_id(producer: str, message_id: str) -> str:
+    return "case-" + hashlib.sha256(f"{producer}\n{message_id}".encode()).hexdigest()[:16]
+
+
+def _unknown_fields(message: Incoming, envelope: Envelope | None) -> int:
+    return message.unknown_fields + (envelope.unknown_fields if envelope else 0)
 
 
 def _parse_object(body: bytes) -> dict[str, Any]:
@@ -265,16 +182,16 @@ def _is_storable(content: object) -> bool:
     return "\\u0000" not in text and not re.search("[\ud800-\udfff]", text)
 
 
-def _unwrap(content: dict[str, Any], schema: str) -> tuple[dict[str, Any], str | None]:
+def _unwrap(content: dict[str, Any], schema: str) -> tuple[dict[str, Any], Envelope | None]:
     """Open our envelope; another version of it is refused by name, because guessing at it could misread a patient."""
     if "schema" not in content:
         return content, None
     if content["schema"] != schema:
         raise BadMessage(f"bad fields: schema (expected {schema})")
-    body, message_id = content.get("body"), _validate(_WireIds, content).message_id
-    if not isinstance(body, dict) or message_id is None:
+    if not isinstance(content.get("body"), dict) or content.get("message_id") in (None, ""):
         raise BadMessage("bad fields: the envelope needs body and message_id")
-    return cast("dict[str, Any]", body), message_id
+    envelope = _validate(Envelope, content)
+    return envelope.body, envelope
 
 
 def _wire_format_of(content: dict[str, Any]) -> WireFormat:
@@ -287,21 +204,18 @@ def _wire_format_of(content: dict[str, Any]) -> WireFormat:
     raise BadMessage("bad fields: neither Patient, patient_id nor osFundusImg/odFundusImg is there")
 
 
-def _parse_content(content: dict[str, Any], case_id: str) -> Screening:
-    wire = _wire_format_of(content)
-    if wire is WireFormat.FOUR_QUEUE:
-        check = _validate(_WireFourQueue, content)
-        pairs = [(check.odFundusImg, Laterality.RIGHT), (check.osFundusImg, Laterality.LEFT)]
-        return Screening(photos=_photos(case_id, [_WirePhoto(location=img, eye=eye) for img, eye in pairs if img]))
-    if wire is WireFormat.FLAT:
-        return _screening_of(_validate(_WirePatient, content), None, case_id)
-    nested = _validate(_WireNested, content)
-    screening = _screening_of(nested.Patient, nested.vision_data, case_id)
-    return screening.model_copy(update={"screened_at": nested.screening_time, "notes": nested.notes})
+def _to_screening(message: _ScreeningMessage, case_id: str) -> Screening:
+    if isinstance(message, FourQueueCheck):
+        pairs = [(message.odFundusImg, Laterality.RIGHT), (message.osFundusImg, Laterality.LEFT)]
+        return Screening(photos=_photos(case_id, [IncomingPhoto(location=img, eye=eye) for img, eye in pairs if img]))
+    if isinstance(message, FlatScreening):
+        return _screening_of(message, None, case_id)
+    screening = _screening_of(message.Patient, message.vision_data, case_id)
+    return screening.model_copy(update={"screened_at": message.screening_time, "notes": message.notes})
 
 
-def _screening_of(patient: _WirePatient, vision: _WireVision | None, case_id: str) -> Screening:
-    vision = vision or _WireVision()
+def _screening_of(patient: IncomingPatient, vision: IncomingVision | None, case_id: str) -> Screening:
+    vision = vision or IncomingVision()
     pressure = vision.intraocular_pressure
     return Screening(
         patient=Patient(
@@ -320,15 +234,15 @@ def _screening_of(patient: _WirePatient, vision: _WireVision | None, case_id: st
     )
 
 
-def _photos(case_id: str, photos: list[_WirePhoto] | tuple[str | _WirePhoto, ...]) -> tuple[FundusPhoto, ...]:
-    named = [photo if isinstance(photo, _WirePhoto) else _WirePhoto(location=photo) for photo in photos if photo]
+def _photos(case_id: str, photos: list[IncomingPhoto] | tuple[str | IncomingPhoto, ...]) -> tuple[FundusPhoto, ...]:
+    named = [photo if isinstance(photo, IncomingPhoto) else IncomingPhoto(location=photo) for photo in photos if photo]
     return tuple(
         FundusPhoto(photo_id=f"{case_id}-{number}", location=photo.location, eye=photo.eye or find_eye_in_name(photo.location))
         for number, photo in enumerate(named, start=1)
     )
 
 
-def _parse_partner_review(review: _WirePartnerReview, review_id: str, received_at: datetime) -> ReviewMessage:
+def _to_partner_review(review: PartnerReview, head: dict[str, Any], received_at: datetime) -> ReviewMessage:
     eyes = tuple(
         EyeReview(eye=eye, features=_split_terms(features), diseases=_split_terms(diseases))
         for eye, features, diseases in (
@@ -340,9 +254,7 @@ def _parse_partner_review(review: _WirePartnerReview, review_id: str, received_a
     if not conclusion:
         # An empty field may mean "nothing found" or "not looked at": concluding either would be a guess.
         raise BadMessage("bad fields: osFundusDisease and odFundusDisease are both empty, so there is no conclusion")
-    return ReviewMessage(
-        review_id=review_id, case_id=None, external_id=review.id, conclusion=conclusion, eyes=eyes, reviewed_at=received_at
-    )
+    return ReviewMessage(**head, case_id=None, conclusion=conclusion, eyes=eyes, reviewed_at=received_at)
 
 
 def _split_terms(text: str | None) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """The text for the patient."""
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, ConfigDict, Field
 
 from eye_dx_core.schema.case import Laterality
 from eye_dx_core.schema.frozen import Frozen
@@ -9,11 +9,18 @@ from eye_dx_core.schema.frozen import Frozen
 class EyeFindings(Frozen):
     """Examination findings of one eye, one sentence or two each; 未评估 where nothing was assessed."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     eye: Laterality
+    """OD = right eye, OS = left eye."""
     retina: str
+    """What the photograph shows of the retina."""
     macula: str
+    """Of the macula."""
     optic_disc: str
+    """Of the optic disc."""
     vessels: str
+    """Of the retinal vessels."""
 
 
 class DiagnosisReport(Frozen):
@@ -22,19 +29,33 @@ class DiagnosisReport(Frozen):
     `conclusion`, `doctor_name` and `recommendation` are the doctor's, verbatim, placed by code and never by a model.
     """
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     report_id: str
+    """One per case."""
     case_id: str
+    """Our id of the case."""
     written_at: AwareDatetime
+    """ISO 8601, UTC."""
     writer: str
     """`template/<version>` or `openai/<model>`."""
     fallback_reason: str | None = None
     """Why the template wrote although a language model is configured."""
     findings: tuple[EyeFindings, ...]
+    """Examination findings, eye by eye."""
     opinion: str
+    """Diagnostic opinion: what was found and how the doctor's word and the AI's go together."""
     advice: str
+    """Advice to the patient."""
     conclusion: str = Field(min_length=1)
+    """The doctor's conclusion, word by word."""
     doctor_name: str | None = Field(default=None, repr=False)
+    """Who reviewed; null when the review did not say."""
     recommendation: str
+    """The doctor's recommendation, word by word."""
     ai_conclusion: str
+    """The AI's conclusion in words."""
     ai_model_version: str
+    """Version of the model that read the photographs."""
     disclaimer: str
+    """What the reader must know about how the report came to be."""

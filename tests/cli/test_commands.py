@@ -45,7 +45,7 @@ def call(*arguments: str | Path) -> str:
 
 @pytest.mark.parametrize(
     "command",
-    ["", "phantoms", "dataset report", "train", "diagnose", "queue send", "queue depth", "queue dead", "review", "report",
+    ["", "phantoms", "dataset report", "train", "diagnose", "queue send", "queue depth", "queue dead", "queue contract", "review", "report",
      "records export", "registry list", "registry promote", "registry rollback", "weights convert", "health", "up"],
 )  # fmt: skip
 def test_every_command_explains_itself(command: str):
@@ -212,6 +212,17 @@ def test_a_state_folder_has_one_daemon(state: Path):
         pass
     with only_daemon(settings):
         pass
+
+
+def test_a_partner_is_told_null_unless_the_setting_says_to_omit(monkeypatch: pytest.MonkeyPatch):
+    assert wiring.diagnosis_outlet(get_settings()).not_assessed == "null"
+
+    monkeypatch.setenv("EYE_DX_NOT_ASSESSED", "omit")
+    assert wiring.diagnosis_outlet(get_settings()).not_assessed == "omit"
+
+    monkeypatch.setenv("EYE_DX_NOT_ASSESSED", "0")
+    with pytest.raises(BadSettings, match="EYE_DX_NOT_ASSESSED"):
+        get_settings()
 
 
 def test_half_a_language_model_is_refused_without_its_key(monkeypatch: pytest.MonkeyPatch):

@@ -150,6 +150,15 @@ def test_without_a_champion_nothing_is_read_and_nothing_is_lost(clinic: Clinic):
     assert clinic.records.backlog().undiagnosed == 1
 
 
+def test_an_operator_sees_how_many_fields_nobody_knows(clinic: Clinic):
+    clinic.send(json.dumps(json.loads(a_nested_body()) | {"shoe_size": 43}).encode(), "m-1")
+
+    result = clinic.run(diagnosis_job, raises=False)
+
+    (drained,) = [one for one in result.all_events if one.event_type_value == "STEP_OUTPUT" and one.step_key == "drain_screenings"]
+    assert drained.step_output_data.metadata["unknown_fields"].value == 1
+
+
 def test_no_patient_is_named_in_dagsters_events(clinic: Clinic, tmp_path: Path):
     clinic.trust_a_model(tmp_path / "checkpoint")
     clinic.send(a_nested_body(photos=("OD.jpg", "Name_of_patient_OS.jpg")), "m-1")
@@ -180,7 +189,7 @@ def test_what_the_broker_refused_goes_out_with_the_next_delivery_run(clinic: Cli
         clinic.records,
         predictor,
         wiring.photo_roots(clinic.settings),
-        names=NAMES,
+        outlet=casework.DiagnosisOutlet(NAMES),
         limit=10,
         micro_batch=2,
         lease_seconds=60,

@@ -45,9 +45,8 @@ records = open_records(records_url)
 now = lambda: datetime.now(UTC)
 predictor = Predictor(load_checkpoint(folder / "checkpoint"), model_name="m", model_version="1")
 drain_screenings(queue, records, names=names, limit=500, now=now)
-casework.diagnose_waiting(
-    records, predictor, PhotoRoots([folder], base=folder), names=names, limit=500, micro_batch=4, lease_seconds=1, now=now
-)
+roots, outlet = PhotoRoots([folder], base=folder), casework.DiagnosisOutlet(names)
+casework.diagnose_waiting(records, predictor, roots, outlet=outlet, limit=500, micro_batch=4, lease_seconds=1, now=now)
 deliver_outbox(queue, records, limit=500, now=now)
 records.close()
 queue.close()

@@ -113,7 +113,8 @@ def test_hostile_messages_are_named_or_read_and_the_chain_lives(kind: str, tmp_p
         drained = drain_screenings(queue, records, names=names, limit=1_000, now=_now)
         predictor = Predictor(load_checkpoint(tmp_path / "checkpoint"), model_name="m", model_version="1")
         roots = PhotoRoots([], base=tmp_path)
-        casework.diagnose_waiting(records, predictor, roots, names=names, limit=1_000, micro_batch=16, lease_seconds=60, now=_now)
+        outlet = casework.DiagnosisOutlet(names)
+        casework.diagnose_waiting(records, predictor, roots, outlet=outlet, limit=1_000, micro_batch=16, lease_seconds=60, now=_now)
         deliver_outbox(queue, records, limit=1_000, now=_now)
 
         stored = {record.case.message_id: record for record in records.case_records(**EVER)}

@@ -123,7 +123,14 @@ def run_chain(stack: Stack, queue: Queue, records: SqlRecords, reader: Predictor
 
     drain_screenings(queue, records, names=names, limit=500, now=now)
     casework.diagnose_waiting(
-        records, reader, PhotoRoots([folder], base=folder), names=names, limit=500, micro_batch=4, lease_seconds=LEASE_SECONDS, now=now
+        records,
+        reader,
+        PhotoRoots([folder], base=folder),
+        outlet=casework.DiagnosisOutlet(names),
+        limit=500,
+        micro_batch=4,
+        lease_seconds=LEASE_SECONDS,
+        now=now,
     )
     deliver_outbox(queue, records, limit=500, now=now)
     drain_reviews(queue, records, names=names, limit=500, now=now)

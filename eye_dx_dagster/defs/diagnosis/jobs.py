@@ -27,7 +27,7 @@ def drain_screenings(
 
     with as_dagster_failures():
         result = drain(queue, records, names=settings.queue_names, limit=settings.drain_limit, now=utc_now)
-    context.add_output_metadata({"new": result.new, "repeated": result.repeated, "rejected": result.rejected})
+    context.add_output_metadata(result.model_dump())
 
 
 @dg.op(ins={"drained": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing), pool="gpu", retry_policy=RETRY, tags={"domain": "diagnosis"})
@@ -51,7 +51,7 @@ def diagnose(
             records,
             wiring.load_predictor(registry, champion),
             wiring.photo_roots(settings),
-            names=settings.queue_names,
+            outlet=wiring.diagnosis_outlet(settings),
             limit=settings.drain_limit,
             micro_batch=settings.micro_batch,
             lease_seconds=settings.lease_seconds,

@@ -2,17 +2,23 @@
 
 import json
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from eye_dx_core.queue.announcing import announce_diagnosis, announce_report
 from eye_dx_core.queue.topology import QueueNames
 from eye_dx_core.schema.case import WireFormat
+from eye_dx_core.schema.condition import LABELS
+from eye_dx_core.schema.outgoing import NotAssessed
 from tests.builders import NOON, a_case, a_diagnosis, a_report
 
 NAMES = QueueNames()
 PARTNER_CASE = a_case(wire=WireFormat.FOUR_QUEUE)
 
 
-def partner_result(**eyes: str | None) -> dict[str, dict[str, object]]:
-    message = announce_diagnosis(PARTNER_CASE, a_diagnosis(**eyes), names=NAMES, now=NOON)
+def partner_result(not_assessed: NotAssessed = NotAssessed.NULL, **eyes: str | None) -> dict[str, dict[str, object]]:
+    message = announce_diagnosis(PARTNER_CASE, a_diagnosis(**eyes), names=NAMES, now=NOON, not_assessed=not_assessed)
     assert message.queue == "result_check_queue"
     return json.loads(message.body)
 
@@ -49,6 +55,28 @@ def test_a_partner_gets_zeros_only_for_a_normal_eye_and_only_for_what_the_model_
 
 def test_an_eye_that_was_not_assessed_is_never_zero():
     assert set(partner_result(right=None, left="N")["odFundusResult"].values()) == {None}
+
+
+def test_what_was_not_assessed_is_left_out_where_the_partner_wants_it_so():
+    result = partner_result(NotAssessed.OMIT, right="N", left="A")
+
+    assert result["odFundusResult"] == {"AMD": 0, "CSC": 0, "RP": 0, "GLA": 0, "RVO": 0, "DR": 0}
+    assert result["osFundusResult"] == {"AMD": 1}
+    assert partner_result(NotAssessed.OMIT, right=None, left="C") == {
+        "osFundusResult": {"note": "白内障"}, "odFundusResult": {}, "id": "external-of-case-1"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("not_assessed", NotAssessed)
+@given(codes=st.tuples(*[st.none() | st.sampled_from(sorted(LABELS))] * 2))
+def test_a_zero_is_said_only_of_a_normal_eye(not_assessed: NotAssessed, codes: tuple[str | None, str | None]):
+    right, left = codes
+    result = partner_result(not_assessed, right=right, left=left)
+
+    for code, eye in ((right, result["odFundusResult"]), (left, result["osFundusResult"])):
+        zeros = {field for field, value in eye.items() if value == 0}
+        assert zeros == ({"AMD", "CSC", "RP", "GLA", "RVO", "DR"} if code is not None and LABELS[code].is_normal else set())
+        assert (None in eye.values()) is (not_assessed is NotAssessed.NULL)
 
 
 def test_retinopathy_without_a_grade_is_said_in_words():

@@ -45,6 +45,17 @@ def test_every_wire_format_is_drained():
     assert sum(queue.depth(name) for name in NAMES.screening_queues) == 0
 
 
+def test_unknown_fields_of_screenings_and_reviews_are_summed_up():
+    screening = json.dumps({"patient_id": "P1", "shoe_size": 43, "photos": [{"location": "OD.jpg", "camera": "x"}]}).encode()
+    review = json.dumps(json.loads(review_body("case-1")) | {"mood": "good"}).encode()
+    queue = a_queue((NAMES.screenings, screening, "1"), (NAMES.screenings, a_nested_body(), "2"), (NAMES.reviews, review, "r"))
+    records = MemoryRecords()
+    records.add_case(a_case())
+
+    assert drain(queue, records) == DrainResult(new=2, unknown_fields=2)
+    assert drain_reviews(queue, records, names=NAMES, limit=10, now=now) == DrainResult(new=1, unknown_fields=1)
+
+
 def test_a_message_sent_twice_is_stored_once():
     queue, records = a_queue((NAMES.screenings, a_nested_body(), "1"), (NAMES.screenings, a_nested_body(), "1")), MemoryRecords()
 
@@ -117,6 +128,17 @@ def test_a_review_is_stored_with_what_the_ai_had_said():
     review = records.find_review("case-1")
     assert review is not None
     assert (review.conclusion, review.ai_conclusion, review.ai_model_version, review.source) == ("高度近视", "A", "3", "queue")
+
+
+def test_two_producers_may_give_one_message_id_to_two_reviews():
+    queue, records = a_queue(), MemoryRecords()
+    for producer in ("a", "b"):
+        head = {"schema": "eye-dx/review/1", "message_id": "r", "producer": producer}
+        body = json.loads(review_body("case-1")) | {"recommendation": producer}
+        queue.publish(NAMES.reviews, Message(body=json.dumps(head | {"body": body}).encode()))
+    records.add_case(a_case())
+
+    assert drain_reviews(queue, records, names=NAMES, limit=10, now=now) == DrainResult(new=2)
 
 
 def test_a_review_of_an_unknown_or_reported_case_is_set_aside():

@@ -76,6 +76,61 @@ def test_the_same_id_on_two_queues_is_two_cases():
     assert parse({"patient_id": "P1", "id": "1"}, queue="a").case_id != parse({"patient_id": "P1", "id": "1"}, queue="b").case_id
 
 
+def enveloped(**head: object) -> dict[str, object]:
+    return {"schema": "eye-dx/screening/1", "message_id": "1", "body": {"patient_id": "P1"}} | head
+
+
+def test_message_ids_are_unique_at_their_producer():
+    first, again, other = parse(enveloped(producer="a")), parse(enveloped(producer="a"), queue="other"), parse(enveloped(producer="b"))
+
+    assert (first.producer, first.case_id) == ("a", again.case_id)
+    assert other.case_id != first.case_id
+
+
+@pytest.mark.parametrize("head", [{}, {"producer": None}, {"producer": ""}])
+def test_where_no_producer_is_named_the_queue_takes_its_place(head: dict[str, object]):
+    case = parse(enveloped(**head))
+
+    assert case.producer == "eye_dx_screenings"
+    assert case.case_id == parse({"patient_id": "P1", "id": "1"}).case_id
+
+
+def test_a_stored_case_from_before_producers_were_kept_is_read():
+    stored = parse(a_nested_body()).model_dump(mode="json", exclude={"producer", "unknown_fields"})
+
+    assert Case.model_validate(stored).producer == "eye_dx_screenings"
+
+
+@pytest.mark.parametrize(
+    ("body", "unknown"),
+    [
+        (json.loads(a_nested_body()), 0),
+        ({"patient_id": "P1", "screening_records": [{"any": 1}], "id": "1", "message_id": "m"}, 0),
+        ({"id": "1", "odFundusImg": "/1.jpg", "osFundusImg": "/2.jpg", "osAnteriorImg": "/3.jpg", "odAnteriorImg": True}, 0),
+        (enveloped(producer="a", occurred_at="2026-03-02T12:00:00Z"), 0),
+        ({"patient_id": "P1", "shoe_size": 43, "nested": {"a": 1, "b": 2}}, 2),
+        ({"patient_id": "P1", "photos": ["OD.jpg", {"location": "OS.jpg", "camera": "x"}]}, 1),
+        ({"Patient": {"patient_id": "P1", "a": 1}, "b": 2, "vision_data": {"c": 3, "intraocular_pressure": {"d": 4}}}, 4),
+        (enveloped(trace="t", body={"Patient": {"patient_id": "P1", "a": 1}}), 2),
+        ({"patient_id": "P1", "unknown_fields": 9, "model_extra": 9, "__class__": 9}, 3),
+    ],
+)
+def test_fields_that_nobody_knows_are_counted_at_every_depth(body: object, unknown: int):
+    assert parse(body).unknown_fields == unknown
+
+
+@pytest.mark.parametrize(
+    ("body", "unknown"),
+    [
+        ({"id": "1", "osFundusDisease": "x", "osAnteriorDisease": "y", "odAnteriorFeatures": True}, 0),
+        ({"case_id": "case-1", "final_conclusion": "x", "mood": "good"}, 1),
+        ({"schema": "eye-dx/review/1", "message_id": "r", "trace": 1, "body": {"case_id": "c", "final_conclusion": "x"}}, 1),
+    ],
+)
+def test_fields_of_a_review_that_nobody_knows_are_counted(body: object, unknown: int):
+    assert parse_review(json.dumps(body).encode(), message_id=None, received_at=NOON).unknown_fields == unknown
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [
@@ -99,6 +154,7 @@ def test_the_same_id_on_two_queues_is_two_cases():
         (b'{"Patient": {"patient_id": "P1"}, "screening_time": "0001-01-01T00:00:00+14:00"}', r"screening_time \(year_out_of_range\)"),
         (json.dumps({"patient_id": "P1", "message_id": "m" * 300}).encode(), r"message_id \(string_too_long\)"),
         (json.dumps({"patient_id": "P1", "photos": ["OD.jpg"] * 101}).encode(), r"photos \(too_long\)"),
+        (b'{"patient_id": "P1", "photos": ["OD\\u001b.jpg"]}', r"photos \(control_characters\)"),
     ],
 )
 def test_what_is_wrong_is_named_by_field(body: bytes, words: str):

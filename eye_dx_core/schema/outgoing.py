@@ -1,0 +1,179 @@
+"""The messages that we send, field by field as they stand on the wire. None of them carries a name or a phone."""
+
+from enum import StrEnum
+from typing import Generic, Literal, TypeVar
+
+from pydantic import AwareDatetime, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+
+from eye_dx_core.schema.case import Laterality
+from eye_dx_core.schema.diagnosis import Outcome
+from eye_dx_core.schema.frozen import Frozen
+from eye_dx_core.schema.report import DiagnosisReport
+
+AI_RESULT: Literal["eye-dx/ai-result/1"] = "eye-dx/ai-result/1"
+REPORT: Literal["eye-dx/report/1"] = "eye-dx/report/1"
+
+Sign = Literal[0, 1]
+_Kind = TypeVar("_Kind", bound=str)
+_Body = TypeVar("_Body")
+
+
+class NotAssessed(StrEnum):
+    """How a partner is told that something was not assessed. A 0 is no choice: it would be read as "healthy"."""
+
+    NULL = "null"
+    OMIT = "omit"
+
+
+class Outgoing(Frozen):
+    """What we send. Within a version fields may be added, so receivers should pass over those they do not know."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    def to_body(self) -> bytes:
+        """The message as it travels: JSON in UTF-8."""
+        return self.model_dump_json(by_alias=True).encode()
+
+
+class Reading(Outgoing):
+    """The AI's word on a patient or on one eye."""
+
+    outcome: Outcome
+    """Whether there is a conclusion; `not_assessed` and `uncertain` never mean healthy."""
+    conclusion: str
+    """The conclusion in Chinese; says openly when there is none."""
+    conclusion_code: str | None
+    """Label code (A, C, CSC, D, D0–D4, G, N, RP, RVO, BRVO, CRVO, DISEASE); null unless the outcome is `assessed`."""
+    confidence: float | None = Field(ge=0, le=1)
+    """Calibrated probability of the conclusion, 0 to 1; null where nothing was assessed."""
+    abnormal_areas: tuple[str, ...]
+    """Zones of the fundus that carried the conclusion, in Chinese, by the model's own evidence."""
+
+
+class EyeReading(Reading):
+    """The AI's word on one eye: the worst finding of its photographs."""
+
+    eye: Laterality | None
+    """OD = right eye, OS = left eye, null when nothing says which eye was photographed."""
+    reason: str | None
+    """Code that says why the eye was not assessed or is uncertain."""
+
+
+class ModelReference(Outgoing):
+    """Which model spoke."""
+
+    name: str
+    """Registered name."""
+    version: str
+    """Registered version."""
+    sha256: str
+    """Hash of the checkpoint's weights, hexadecimal."""
+
+
+class DiagnosisSummary(Reading):
+    """The AI's word on a patient: the worst finding of the eyes, then each eye."""
+
+    model: ModelReference
+    """The model that read the photographs."""
+    eyes: tuple[EyeReading, ...]
+    """Each eye that has a photograph."""
+
+
+class AiResult(DiagnosisSummary):
+    """What the AI read in a case's photographs, before a doctor has seen it."""
+
+    patient_id: str | None
+    """The patient's id as it came; null when the request named none."""
+
+
+class ReportDelivery(Outgoing):
+    """The report of a reviewed case, with what the AI had said."""
+
+    patient_id: str | None
+    """The patient's id as it came; null when the request named none."""
+    report: DiagnosisReport
+    """The report."""
+    ai_diagnosis: DiagnosisSummary
+    """What the AI had read in the photographs."""
+
+
+class OutgoingEnvelope(Outgoing, Generic[_Kind, _Body]):
+    """Our envelope: says which version it speaks, which message it is, and which case it belongs to."""
+
+    kind: _Kind = Field(alias="schema")
+    """Name and version of the format."""
+    message_id: str
+    """One id per case and kind: a message that comes twice is dropped by it. Also the AMQP message id."""
+    occurred_at: AwareDatetime
+    """When the message was written: ISO 8601, UTC."""
+    producer: Literal["eye-dx"]
+    """Who sent it."""
+    case_id: str
+    """Our id of the case, by which a review names it. Also the AMQP correlation id."""
+    source_message_id: str
+    """Message id of the request that is answered."""
+    body: _Body
+    """The message itself."""
+
+
+class AiResultMessage(OutgoingEnvelope[Literal["eye-dx/ai-result/1"], AiResult]):
+    """An AI result in our envelope."""
+
+
+class ReportMessage(OutgoingEnvelope[Literal["eye-dx/report/1"], ReportDelivery]):
+    """A report in our envelope."""
+
+
+class PartnerEyeResult(Outgoing):
+    """One eye in the partner's fields: 1 = found, 0 = ruled out, null or absent = not assessed.
+
+    A model that names one disease has not ruled the others out: zeros stand only for an eye that was read as normal, and
+    only for conditions that the model can tell.
+    """
+
+    AMD: Sign | None = None
+    """Age-related macular degeneration."""
+    CSC: Sign | None = None
+    """Central serous chorioretinopathy."""
+    RP: Sign | None = None
+    """Retinitis pigmentosa."""
+    ON: Sign | None = None
+    """Optic neuropathy; no model here tells it, so it is never assessed."""
+    GLA: Sign | None = None
+    """Glaucoma, suspected."""
+    RVO: Sign | None = None
+    """Retinal vein occlusion."""
+    DR: int | None = Field(default=None, ge=0, le=4)
+    """Diabetic retinopathy, grade on the ICDR scale: 0 none, 1 mild, 2 moderate, 3 severe, 4 proliferative."""
+    note: str | None = None
+    """A finding that has no field here, in Chinese; absent otherwise."""
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_said(self, serialize: SerializerFunctionWrapHandler) -> dict[str, int | str | None]:
+        return {field: value for field, value in serialize(self).items() if field in self.model_fields_set}
+
+
+class ResultCheck(Outgoing):
+    """The four-queue protocol's answer on `result_check_queue`: the AI's findings per eye."""
+
+    osFundusResult: PartnerEyeResult  # noqa: N815 - the partner's names
+    """Left eye."""
+    odFundusResult: PartnerEyeResult  # noqa: N815
+    """Right eye."""
+    id: str
+    """The id of the case's message on `check_queue`."""
+
+
+class ResultReport(Outgoing):
+    """The four-queue protocol's report on `result_report_queue`, in Chinese."""
+
+    fundusReport: str  # noqa: N815 - the partner's names
+    """Examination findings: one line per eye with retina, macula, optic disc and vessels."""
+    fundusInterpret: str  # noqa: N815
+    """The doctor's conclusion, the opinion, and the doctor's recommendation."""
+    anteriorReport: str  # noqa: N815
+    """The front of the eye; says that it was not assessed."""
+    anteriorInterpret: str  # noqa: N815
+    """The front of the eye; says that it was not assessed."""
+    id: str
+    """The id of the case's message on `check_queue`."""
