@@ -82,18 +82,22 @@ def _before_commit(records: SqlRecords) -> Callable[[Callable[[], object]], obje
 
 
 # Where a process dies: which part, which of its methods, and how far that got.
-POINTS: dict[str, tuple[str, str, str]] = {
+POINTS_OF_SCREENING: dict[str, tuple[str, str, str]] = {
     "after the claim of a message": ("queue", "receive", "after"),
     "after the store, before the ack": ("queue", "ack", "before"),
     "after the claim of a case": ("records", "claim_undiagnosed", "after"),
     "in the middle of reading": ("predictor", "read_squares", "after"),
     "after the diagnosis, before the commit": ("records", "add_diagnosis", "before the commit"),
     "after publishing, before the mark": ("records", "mark_sent", "before"),
+}
+POINTS_OF_REVIEW: dict[str, tuple[str, str, str]] = {
     "in the middle of a report, its page written": ("records", "add_report", "before"),
     "after the report, before the commit": ("records", "add_report", "before the commit"),
     "after a review, before the commit": ("records", "add_review", "before the commit"),
     "after a review, before the ack": ("records", "add_review", "after"),
 }
+
+POINTS = POINTS_OF_SCREENING | POINTS_OF_REVIEW
 
 
 @cache
@@ -102,15 +106,18 @@ def predictor(folder: str) -> Predictor:
     return Predictor(load_checkpoint(Path(folder) / "checkpoint"), model_name="m", model_version="1")
 
 
-def publish_visit(stack: Stack, queue: Queue, number: int) -> str:
-    """A screening and its review, both waiting from the start; returns the case id."""
+def publish_screening(stack: Stack, queue: Queue, number: int) -> str:
+    """Send a screening; returns the id that its case will have."""
     names, message_id = stack.names, f"m-{number}"
     body = a_nested_body(f"P{number}", ("OD.jpg",))
-    case_id = parse_screening(body, source_queue=names.screenings, message_id=message_id, received_at=datetime.now(UTC)).case_id
     queue.publish(names.screenings, Message(body=body, message_id=message_id))
+    return parse_screening(body, source_queue=names.screenings, message_id=message_id, received_at=datetime.now(UTC)).case_id
+
+
+def publish_review(stack: Stack, queue: Queue, case_id: str) -> None:
+    """Send the doctor's word on a case."""
     review = {"case_id": case_id, "final_conclusion": "高度近视", "doctor_name": "唐医生", "recommendation": "3个月后复查"}
-    queue.publish(names.reviews, Message(body=json.dumps(review).encode(), message_id=f"r-{number}"))
-    return case_id
+    queue.publish(stack.names.reviews, Message(body=json.dumps(review).encode(), message_id=f"review-of-{case_id}"))
 
 
 def run_chain(stack: Stack, queue: Queue, records: SqlRecords, reader: Predictor) -> None:
@@ -148,14 +155,12 @@ def run_and_die(stack: Stack, point: str) -> None:
     run_chain(stack, ports["queue"], ports["records"], ports["predictor"])  # pyright: ignore[reportArgumentType]
 
 
-def run_to_the_end(stack: Stack, queue: Queue, records: SqlRecords, *, seconds: float = 30) -> None:
-    """Run the chain again and again, as sensors do, until nothing waits."""
-    names, until = stack.names, time.monotonic() + seconds
+def run_until(is_done: Callable[[], object], stack: Stack, queue: Queue, records: SqlRecords, *, seconds: float = 30) -> None:
+    """Run the chain again and again, as sensors do, until it is done and all results are sent."""
+    until = time.monotonic() + seconds
     while time.monotonic() < until:
         run_chain(stack, queue, records, predictor(stack.folder))
-        waiting = records.backlog()
-        left = queue.depth(names.screenings) + queue.depth(names.reviews) + waiting.undiagnosed + waiting.unreported + waiting.unsent
-        if not left and not waiting.unreviewed:
+        if is_done() and not records.backlog().unsent:
             return
         time.sleep(LEASE_SECONDS / 2)
     raise AssertionError(f"after {seconds} s this still waits: {records.backlog()}")

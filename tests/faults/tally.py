@@ -18,7 +18,6 @@ class Tally:
 def note(kind: str, point: str, times: int, tally: Tally) -> None:
     """Append a line to the table that `make test-faults` shows at its end."""
     if (table := os.environ.get("EYE_DX_FAULT_TABLE")) is not None:
+        counts = "  ".join(f"{what} {count}" for what, count in asdict(tally).items())
         with Path(table).open("a", encoding="utf-8") as file:
-            file.write(
-                f"{kind:24} {point:46} {times:5} killed  " + "  ".join(f"{what} {count}" for what, count in asdict(tally).items()) + "\n"
-            )
+            file.write(f"{kind:24} {point:46} {times:4} times  {counts}\n")

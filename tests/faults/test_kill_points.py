@@ -3,7 +3,7 @@
 import multiprocessing
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,7 +15,16 @@ from eye_dx_core.records.sql import SqlRecords
 from eye_dx_core.schema.case import Laterality
 from tests.builders import NOON
 from tests.checkpoints import a_checkpoint
-from tests.faults.chain import POINTS, Stack, publish_visit, run_and_die, run_to_the_end
+from tests.faults.chain import (
+    POINTS,
+    POINTS_OF_REVIEW,
+    POINTS_OF_SCREENING,
+    Stack,
+    publish_review,
+    publish_screening,
+    run_and_die,
+    run_until,
+)
 from tests.faults.tally import Tally, note
 from tests.services import STACKS, services
 
@@ -46,13 +55,23 @@ def test_a_process_killed_here_loses_and_doubles_nothing(times: int, kind: str, 
         stack = Stack(queue_url, records_url, names.model_dump_json(), str(tmp_path))
         records = stack.open_records()
         published: list[str] = []
+
+        def run_on(find: Callable[[str], object]) -> None:
+            run_until(lambda: find(published[-1]), stack, queue, records)
+
         for number in range(times):
-            published.append(publish_visit(stack, queue, number))
+            published.append(publish_screening(stack, queue, number))
+            if point in POINTS_OF_REVIEW:
+                run_on(records.find_diagnosis)
+                publish_review(stack, queue, published[-1])
             worker = _processes.Process(target=run_and_die, args=(stack, point))
             worker.start()
             worker.join(60)
             assert worker.exitcode == -signal.SIGKILL, f"{point} was not reached"
-            run_to_the_end(stack, queue, records)
+            run_on(records.find_diagnosis)
+            if point in POINTS_OF_SCREENING:
+                publish_review(stack, queue, published[-1])
+            run_on(records.find_report)
 
         tally = count(queue, records, published, names_of_results=(names.ai_results, names.reports))
         records.close()
@@ -90,8 +109,11 @@ def test_the_tally_would_notice_a_loss_and_a_double(tmp_path: Path):
     with services("embedded", tmp_path, lease_seconds=0.2) as (queue_url, records_url, names, queue):
         stack = Stack(queue_url, records_url, names.model_dump_json(), str(tmp_path))
         records = stack.open_records()
-        published = [publish_visit(stack, queue, number) for number in range(3)]
-        run_to_the_end(stack, queue, records)
+        published = [publish_screening(stack, queue, number) for number in range(3)]
+        run_until(lambda: all(map(records.find_diagnosis, published)), stack, queue, records)
+        for case_id in published:
+            publish_review(stack, queue, case_id)
+        run_until(lambda: all(map(records.find_report, published)), stack, queue, records)
         (result,) = queue.receive(names.ai_results, limit=1)
         queue.publish(names.ai_results, result.message.model_copy(update={"message_id": "another"}))
         queue.publish(names.ai_results, result.message.model_copy(update={"message_id": "another"}))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator, FormatChecker
 
 from eye_dx_core.errors import BadMessage
 from eye_dx_core.queue.announcing import announce_diagnosis, announce_report
@@ -20,12 +21,17 @@ from eye_dx_core.schema.contract import MESSAGES, MessageKind, build_schema
 from eye_dx_core.schema.outgoing import NotAssessed
 from tests.builders import NOON, a_case, a_diagnosis, a_report
 from tests.golden_messages import FOLDER, golden_messages, read
-from tests.json_schema import faults
 
 NAMES = QueueNames()
 PUBLISHED = Path(__file__).parents[3] / "docs" / "messages"
 INCOMING = [kind for kind in MESSAGES if kind.is_incoming]
 SCHEMAS = {kind.name: build_schema(kind) for kind in MESSAGES}
+
+
+def faults(message: object, schema: dict[str, Any]) -> list[str]:
+    """Keywords of the schema that a message breaks; empty when it is valid."""
+    Draft202012Validator.check_schema(schema)
+    return [error.validator for error in Draft202012Validator(schema, format_checker=FormatChecker()).iter_errors(message)]
 
 
 def is_read(kind: MessageKind, message: object) -> bool:
@@ -158,7 +164,7 @@ def test_what_the_schema_allows_and_refuses_the_parser_does_too(kind: MessageKin
 def test_an_eye_without_a_disease_is_no_review():
     message = contract.PARTNER_REVIEW.example | {"osFundusDisease": " ，", "odFundusDisease": ""}
 
-    assert faults(message, SCHEMAS[contract.PARTNER_REVIEW.name]) == ["$: anyOf"]
+    assert faults(message, SCHEMAS[contract.PARTNER_REVIEW.name]) == ["anyOf"]
     assert not is_read(contract.PARTNER_REVIEW, message)
 
 

@@ -50,7 +50,7 @@ def test_unknown_fields_of_screenings_and_reviews_are_summed_up():
     review = json.dumps(json.loads(review_body("case-1")) | {"mood": "good"}).encode()
     queue = a_queue((NAMES.screenings, screening, "1"), (NAMES.screenings, a_nested_body(), "2"), (NAMES.reviews, review, "r"))
     records = MemoryRecords()
-    records.add_case(a_case())
+    records.add_case(a_case(), b"{}")
 
     assert drain(queue, records) == DrainResult(new=2, unknown_fields=2)
     assert drain_reviews(queue, records, names=NAMES, limit=10, now=now) == DrainResult(new=1, unknown_fields=1)
@@ -136,7 +136,7 @@ def test_two_producers_may_give_one_message_id_to_two_reviews():
         head = {"schema": "eye-dx/review/1", "message_id": "r", "producer": producer}
         body = json.loads(review_body("case-1")) | {"recommendation": producer}
         queue.publish(NAMES.reviews, Message(body=json.dumps(head | {"body": body}).encode()))
-    records.add_case(a_case())
+    records.add_case(a_case(), b"{}")
 
     assert drain_reviews(queue, records, names=NAMES, limit=10, now=now) == DrainResult(new=2)
 

@@ -95,12 +95,6 @@ def test_where_no_producer_is_named_the_queue_takes_its_place(head: dict[str, ob
     assert case.case_id == parse({"patient_id": "P1", "id": "1"}).case_id
 
 
-def test_a_stored_case_from_before_producers_were_kept_is_read():
-    stored = parse(a_nested_body()).model_dump(mode="json", exclude={"producer", "unknown_fields"})
-
-    assert Case.model_validate(stored).producer == "eye_dx_screenings"
-
-
 @pytest.mark.parametrize(
     ("body", "unknown"),
     [
