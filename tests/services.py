@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 from eye_dx_core.queue.port import Queue
 from eye_dx_core.queue.rabbitmq import RabbitQueue
 from eye_dx_core.queue.sql import SqlQueue
-from eye_dx_core.queue.topology import QueueNames
+from eye_dx_core.queue.topology import DELAY_STEPS, QueueNames, delay_queue
 
 AMQP_URL = os.environ.get("EYE_DX_TEST_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/%2F")
 POSTGRES_URL = os.environ.get("EYE_DX_TEST_POSTGRES_URL", "postgresql+psycopg://postgres@127.0.0.1:5432/test")
@@ -69,6 +69,8 @@ def own_rabbitmq_names(*, required: bool = True) -> Iterator[QueueNames]:
             if not field.endswith("exchange"):
                 channel.queue_delete(name)
                 channel.exchange_delete(names.route_of(name).exchange)
+                for step in DELAY_STEPS:
+                    channel.queue_delete(delay_queue(name, step))
 
 
 STACKS = ["embedded", pytest.param("rabbitmq and postgresql", marks=pytest.mark.service)]
