@@ -24,6 +24,7 @@ class Settings(BaseSettings):
     pretrained: Path | None = Field(default=None, description="RETFound or other weights to fine-tune; default the shipped small trunk.")
 
     queue_url: str | None = Field(default=None, repr=False, description="amqp://…, sqlite:///…, postgresql+psycopg://… or memory://")
+    queue_ca: Path | None = Field(default=None, description="PEM file of the authority that signed the broker's certificate (amqps://).")
     queue_names: QueueNames = QueueNames()
     records_url: str | None = Field(default=None, repr=False, description="sqlite:///…, postgresql+psycopg://… or memory://")
     mlflow_tracking_uri: str | None = Field(default=None, repr=False)
