@@ -22,7 +22,7 @@ import pika
 import pika.data
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
-from pika.exceptions import AMQPConnectionError, AMQPError, ChannelClosedByBroker, UnroutableError
+from pika.exceptions import AMQPChannelError, AMQPConnectionError, AMQPError, ChannelClosedByBroker, UnroutableError
 
 from eye_dx_core.errors import ServiceUnavailable, StaleDelivery, Unroutable
 from eye_dx_core.queue.port import DELIVERY_LIMIT_REASON, DeadLetter, Delivery, Message, bounded_delay, refuse_oversize
@@ -70,6 +70,8 @@ class RabbitQueue:
     Messages are fetched one by one (`basic_get`), never pushed, so there is no prefetch to set: this process holds only what
     it asked for. The broker's consumer timeout (30 minutes by default) runs for each unsettled message; callers take small
     batches and settle each message as soon as it is stored, before any model reads a photograph.
+
+    A delayed retry waits in a queue of ours beside the origin (`…_again_in_5s`), so the user needs the right to declare it.
     """
 
     def __init__(self, url: str, *, names: QueueNames, delivery_limit: int = 5, ca_file: Path | None = None) -> None:
@@ -181,6 +183,9 @@ class RabbitQueue:
             if error.reply_code == _NOT_FOUND:
                 raise Unroutable("the exchange or queue does not exist; its owner has not declared it") from None
             raise ServiceUnavailable(f"RabbitMQ refused (code {error.reply_code})") from None
+        except AMQPChannelError as error:
+            # The connection stands, and with it what was taken on it.
+            raise ServiceUnavailable(f"RabbitMQ refused ({type(error).__name__})") from None
         except (AMQPError, OSError) as error:
             self._forget()
             raise ServiceUnavailable(f"RabbitMQ does not answer ({type(error).__name__})") from None
@@ -199,7 +204,7 @@ class RabbitQueue:
                 yield channel, int(tag)
                 self._unsettled.discard(int(tag))
                 # Settling is not answered; a round trip shows whether the broker is still there to hear it.
-                self._connected().process_data_events(0)
+                channel.connection.process_data_events(0)
             except AMQPConnectionError:
                 self._forget()
                 raise StaleDelivery("the connection broke while this message was settled; it may come again") from None

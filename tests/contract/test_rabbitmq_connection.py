@@ -5,6 +5,7 @@ import socket
 import time
 from pathlib import Path
 
+import pika
 import pytest
 
 from eye_dx_core import wiring
@@ -116,3 +117,28 @@ def test_a_broker_that_never_answers_is_given_up_soon():
 
         assert time.monotonic() - began < 9
         assert SECRET not in str(caught.value)
+
+
+def test_a_full_queue_refuses_a_message_and_what_was_taken_stays_ours():
+    with own_rabbitmq_names() as names:
+        queue = RabbitQueue(AMQP_URL, names=names)
+        queue.publish(names.screenings, Message(body=b"{}"))
+        (delivery,) = wait_for(lambda: queue.receive(names.screenings, limit=1))
+        declare_full(names, names.partner_ai_results)
+
+        with pytest.raises(ServiceUnavailable, match="RabbitMQ refused"):
+            queue.publish(names.partner_ai_results, Message(body=b"{}"))
+
+        queue.ack(delivery)
+        assert queue.depth(names.screenings) == 0
+        queue.close()
+
+
+def declare_full(names: QueueNames, name: str) -> None:
+    """A partner's queue that takes nothing more."""
+    route = names.route_of(name)
+    with pika.BlockingConnection(pika.URLParameters(AMQP_URL)) as connection:
+        channel = connection.channel()
+        channel.exchange_declare(route.exchange, "direct", durable=True)
+        channel.queue_declare(name, durable=True, arguments={"x-max-length": 0, "x-overflow": "reject-publish"})
+        channel.queue_bind(name, route.exchange, route.routing_key)
