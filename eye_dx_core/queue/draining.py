@@ -31,12 +31,7 @@ class DrainResult(Frozen):
     waiting: int = 0
 
     def __add__(self, other: "DrainResult") -> "DrainResult":
-        return DrainResult(
-            new=self.new + other.new,
-            repeated=self.repeated + other.repeated,
-            rejected=self.rejected + other.rejected,
-            waiting=self.waiting + other.waiting,
-        )
+        return DrainResult(**{field: getattr(self, field) + getattr(other, field) for field in DrainResult.model_fields})
 
 
 def drain_screenings(queue: Queue, records: Records, *, names: QueueNames, limit: int, now: Clock) -> DrainResult:

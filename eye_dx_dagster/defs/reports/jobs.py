@@ -18,9 +18,7 @@ def drain_reviews(
 
     with as_dagster_failures():
         result = drain(queue, records, names=settings.queue_names, limit=settings.drain_limit, now=utc_now)
-    context.add_output_metadata(
-        {"new": result.new, "repeated": result.repeated, "rejected": result.rejected, "waiting_for_their_case": result.waiting}
-    )
+    context.add_output_metadata(result.model_dump())
 
 
 @dg.op(ins={"reviewed": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing), pool="llm", retry_policy=RETRY, tags={"domain": "report"})
