@@ -36,6 +36,10 @@ class Unstorable(BadMessage):
     """The database answered, and cannot hold a value as it came; no later try would help."""
 
 
+class MessageTooLarge(EyeDxError):
+    """A message has more bytes than a broker takes; it was not sent, and no later try would help."""
+
+
 class StaleDelivery(EyeDxError):
     """A message was settled after its lease ran out; somebody else may hold it now."""
 

@@ -25,6 +25,7 @@ class Settings(BaseSettings):
     pretrained: Path | None = Field(default=None, description="RETFound or other weights to fine-tune; default the shipped small trunk.")
 
     queue_url: str | None = Field(default=None, repr=False, description="amqp://…, sqlite:///…, postgresql+psycopg://… or memory://")
+    queue_ca: Path | None = Field(default=None, description="PEM file of the authority that signed the broker's certificate (amqps://).")
     queue_names: QueueNames = QueueNames()
     not_assessed: NotAssessed = Field(
         default=NotAssessed.NULL, description="How result_check_queue tells what was not assessed: null, or omit the field."

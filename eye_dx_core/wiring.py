@@ -34,9 +34,7 @@ def open_queue(settings: Settings) -> Queue:
 
         return MemoryQueue(names=settings.queue_names, delivery_limit=settings.delivery_limit)
     if scheme in ("amqp", "amqps"):
-        from eye_dx_core.queue.rabbitmq import RabbitQueue
-
-        return RabbitQueue(url, names=settings.queue_names, delivery_limit=settings.delivery_limit)
+        return _open_rabbit_queue(settings)
     if scheme in ("sqlite", "postgresql"):
         from eye_dx_core.queue.sql import SqlQueue
 
@@ -54,6 +52,20 @@ def open_vault(settings: Settings) -> Vault:
     if settings.vault_keys is not None:
         return Vault(settings.vault_keys.get_secret_value().split())
     return Vault(read_keys(settings.vault_key_path))
+
+
+def _open_rabbit_queue(settings: Settings) -> Queue:
+    from eye_dx_core.queue.rabbitmq import RabbitQueue
+
+    url, ca_file = settings.queue_address, settings.queue_ca
+    if ca_file is not None and _scheme_of(url) != "amqps":
+        raise BadSettings("EYE_DX_QUEUE_CA is for amqps:// only; EYE_DX_QUEUE_URL would send everything in the clear")
+    try:
+        return RabbitQueue(url, names=settings.queue_names, delivery_limit=settings.delivery_limit, ca_file=ca_file)
+    except OSError:
+        raise BadSettings("EYE_DX_QUEUE_CA names no readable PEM file of certificates") from None
+    except ValueError:
+        raise BadSettings("EYE_DX_QUEUE_URL cannot be read: check its port and what follows the question mark") from None
 
 
 def open_records(settings: Settings) -> Records:

@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 from eye_dx_core.queue.port import Queue
 from eye_dx_core.queue.rabbitmq import RabbitQueue
 from eye_dx_core.queue.sql import SqlQueue
-from eye_dx_core.queue.topology import QueueNames
+from eye_dx_core.queue.topology import DELAY_STEPS, QueueNames, delay_queue
 from eye_dx_core.records.sql import SqlRecords
 from eye_dx_core.vault import Vault
 
@@ -84,6 +84,8 @@ def own_rabbitmq_names(*, required: bool = True) -> Iterator[QueueNames]:
             if not field.endswith("exchange"):
                 channel.queue_delete(name)
                 channel.exchange_delete(names.route_of(name).exchange)
+                for step in DELAY_STEPS:
+                    channel.queue_delete(delay_queue(name, step))
 
 
 STACKS = ["embedded", pytest.param("rabbitmq and postgresql", marks=pytest.mark.service)]

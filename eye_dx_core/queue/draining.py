@@ -1,7 +1,7 @@
 """Takes waiting messages in: store, then settle; what cannot be understood is set aside with its reason."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from eye_dx_core.errors import BadMessage, NotFound, ServiceUnavailable, StaleDelivery
@@ -18,9 +18,12 @@ Clock = Callable[[], datetime]
 # Small, so that a message is settled soon after it was taken.
 _BATCH = 20
 
+_NO_CASE = "no case has this id"
+_FIRST_WAIT_SECONDS = 5
+
 
 class DrainResult(Frozen):
-    """What a drain did: new values stored, repeats settled, messages set aside.
+    """What a drain did: new values stored, repeats settled, messages set aside, reviews that wait for their case.
 
     `unknown_fields` counts what the read messages held that nobody here knows: when it rises, a sender has changed.
     """
@@ -29,6 +32,7 @@ class DrainResult(Frozen):
     repeated: int = 0
     rejected: int = 0
     unknown_fields: int = 0
+    waiting: int = 0
 
     def __add__(self, other: "DrainResult") -> "DrainResult":
         return DrainResult(**{field: getattr(self, field) + getattr(other, field) for field in DrainResult.model_fields})
@@ -50,7 +54,10 @@ def drain_screenings(queue: Queue, records: Records, *, names: QueueNames, limit
 
 
 def drain_reviews(queue: Queue, records: Records, *, names: QueueNames, limit: int, now: Clock) -> DrainResult:
-    """Store waiting reviews, each with what the AI has said of its case by now, and settle their messages."""
+    """Store waiting reviews, each with what the AI has said of its case by now, and settle their messages.
+
+    Screenings and reviews come on different queues, so a review can overtake its screening: it waits for it, longer each time.
+    """
 
     def take(delivery: Delivery) -> DrainResult:
         message = delivery.message
@@ -67,7 +74,7 @@ def _taken(*, is_new: bool, unknown_fields: int) -> DrainResult:
 def _to_review(records: Records, queue: str, parsed: ReviewMessage) -> DoctorReview:
     case_id = parsed.case_id or records.find_case_id(external_id=parsed.external_id or "")
     if case_id is None:
-        raise BadMessage("no case has this id")
+        raise NotFound(_NO_CASE)
     diagnosis = records.find_diagnosis(case_id)
     return DoctorReview(
         # Message ids are unique at their producer only.
@@ -93,18 +100,36 @@ def _drain(
         left = limit
         while left > 0 and (deliveries := queue.receive(source, limit=min(_BATCH, left))):
             left -= len(deliveries)
-            for delivery in deliveries:
-                total += _settle(queue, records, delivery, take, now)
+            for settled, delivery in enumerate(deliveries):
+                try:
+                    total += _settle(queue, records, delivery, take, now)
+                except ServiceUnavailable:
+                    _release(queue, deliveries[settled:])
+                    raise
     return total
 
 
+def _release(queue: Queue, deliveries: Sequence[Delivery]) -> None:
+    """Give back what an outage kept us from taking in; what cannot be given back comes again by itself."""
+    for delivery in deliveries:
+        try:
+            queue.release(delivery)
+        except StaleDelivery:
+            _log.warning("a message of %s was settled or lost before it could be given back", delivery.queue)
+        except ServiceUnavailable as error:
+            _log.warning("messages of %s could not be given back and come again later: %s", delivery.queue, error)
+            return
+
+
 def _settle(queue: Queue, records: Records, delivery: Delivery, take: Callable[[Delivery], DrainResult], now: Clock) -> DrainResult:
-    """Take one message in. When a service is down, the message stays unsettled and comes again."""
+    """Take one message in. When a service is down, the message stays unsettled."""
     try:
         taken = take(delivery)
     except ServiceUnavailable:
         raise
-    except (BadMessage, NotFound) as error:
+    except NotFound:
+        return _wait_for_case(queue, records, delivery, now)
+    except BadMessage as error:
         _set_aside(queue, records, delivery, reason=str(error), at=now())
         return DrainResult(rejected=1)
     except Exception as error:  # noqa: BLE001 - our own mistake: unsettled, it would take its batch along at every try
@@ -117,6 +142,17 @@ def _settle(queue: Queue, records: Records, delivery: Delivery, take: Callable[[
         # It is stored; when it comes again it is a repeat.
         _log.warning("a message of %s was stored after its lease had run out", delivery.queue)
     return taken
+
+
+def _wait_for_case(queue: Queue, records: Records, delivery: Delivery, now: Clock) -> DrainResult:
+    if delivery.delivery_count >= queue.delivery_limit:
+        _set_aside(queue, records, delivery, reason=_NO_CASE, at=now())
+        return DrainResult(rejected=1)
+    try:
+        queue.retry(delivery, delay_seconds=_FIRST_WAIT_SECONDS * 4 ** (delivery.delivery_count - 1))
+    except StaleDelivery:
+        _log.warning("a review on %s comes again without a pause: its lease had run out", delivery.queue)
+    return DrainResult(waiting=1)
 
 
 def _set_aside(queue: Queue, records: Records, delivery: Delivery, *, reason: str, at: datetime) -> None:

@@ -4,9 +4,13 @@ from typing import Protocol
 
 from pydantic import AwareDatetime, Field
 
+from eye_dx_core.errors import MessageTooLarge
 from eye_dx_core.schema.frozen import Frozen
 
 DELIVERY_LIMIT_REASON = "delivery limit"
+MAX_DELAY_SECONDS = 3600.0
+# RabbitMQ 4 refuses larger ones by default; what is taken here must be deliverable there.
+MAX_BODY_BYTES = 16 * 1024 * 1024
 
 
 class Message(Frozen):
@@ -49,6 +53,11 @@ class Queue(Protocol):
     delivery limit becomes a dead letter with the reason `delivery limit`.
     """
 
+    @property
+    def delivery_limit(self) -> int:
+        """How often a message is handed out at most."""
+        ...
+
     def declare(self, queue: str) -> None:
         """Create the queue as its owner would; a queue that is there already is left as it is."""
         ...
@@ -58,6 +67,7 @@ class Queue(Protocol):
 
         Raises:
             Unroutable: no such queue; the message was not accepted.
+            MessageTooLarge: the body is over `MAX_BODY_BYTES`; no later try would help.
         """
         ...
 
@@ -76,8 +86,24 @@ class Queue(Protocol):
         """
         ...
 
-    def retry(self, delivery: Delivery) -> None:
-        """Give the message back; it comes again with a higher delivery count.
+    def retry(self, delivery: Delivery, *, delay_seconds: float = 0) -> None:
+        """Give the message back; it comes again with a higher delivery count, behind those that wait now.
+
+        So messages that fail again and again never keep fresh ones waiting.
+
+        Args:
+            delivery: what was taken.
+            delay_seconds: the earliest time from now; at most `MAX_DELAY_SECONDS`, more is taken as that.
+
+        Raises:
+            StaleDelivery: as for `ack`.
+        """
+        ...
+
+    def release(self, delivery: Delivery) -> None:
+        """Give the message back as if it had not been taken: it comes again with the same delivery count.
+
+        For outages: they are not the message's fault and use up none of its deliveries.
 
         Raises:
             StaleDelivery: as for `ack`.
@@ -107,3 +133,14 @@ class Queue(Protocol):
     def close(self) -> None:
         """Let go of connections. Unsettled deliveries become available again at once or after their lease."""
         ...
+
+
+def bounded_delay(delay_seconds: float) -> float:
+    """The delay that is kept to: no message waits for ever by a mistake in arithmetic."""
+    return min(max(delay_seconds, 0.0), MAX_DELAY_SECONDS)
+
+
+def refuse_oversize(message: Message) -> None:
+    """Raise `MessageTooLarge` for a body that some broker would not take."""
+    if len(message.body) > MAX_BODY_BYTES:
+        raise MessageTooLarge(f"the body has {len(message.body)} bytes; a message may have {MAX_BODY_BYTES}")

@@ -1,27 +1,45 @@
 """RabbitMQ by pika: our queues are quorum queues with a delivery limit and dead letters; partners' queues are only looked at.
 
+A message is given back as a copy at the end of its queue, confirmed before the original is settled: the broker itself would
+put it at the head, where a retry storm starves fresh messages, and would forget the count on a classic queue.
+
 Three channels, because the broker answers a mistake by closing the channel it happened on: deliveries live on one, publishing
 on another, and looks at queues that may be absent on a third that is opened for the look.
 """
 
 import hashlib
+import logging
+import ssl
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 import pika
 import pika.data
 from pika.adapters.blocking_connection import BlockingChannel
-from pika.exceptions import AMQPConnectionError, AMQPError, ChannelClosedByBroker, UnroutableError
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
+from pika.exceptions import AMQPChannelError, AMQPConnectionError, AMQPError, ChannelClosedByBroker, UnroutableError
 
 from eye_dx_core.errors import ServiceUnavailable, StaleDelivery, Unroutable
-from eye_dx_core.queue.port import DELIVERY_LIMIT_REASON, DeadLetter, Delivery, Message
-from eye_dx_core.queue.topology import QueueNames, Route
+from eye_dx_core.queue.port import DELIVERY_LIMIT_REASON, DeadLetter, Delivery, Message, bounded_delay, refuse_oversize
+from eye_dx_core.queue.topology import QueueNames, Route, delay_queue, delay_step
 
+_log = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
 _NOT_FOUND = 404
 _OURS = _REASON, _QUEUE, _DIED_AT = "eye-dx-reason", "eye-dx-queue", "eye-dx-died-at"
+# What such a queue moves on, it keeps until the other queue has confirmed it; a classic queue would let go before.
+_LOSSLESS = {"x-queue-type": "quorum", "x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
+# Deliveries that earlier copies of a message have used up.
+_DELIVERIES = "eye-dx-deliveries"
+
+# What the URL's query may say otherwise. A sensor waits for us, so three tries that time out must end well within 10 seconds.
+_PATIENCE = {"heartbeat": 60, "socket_timeout": 2, "stack_timeout": 2, "blocked_connection_timeout": 15}
+_PAUSES = (0.2, 0.8)
 
 
 _decode_strictly = pika.data.decode_value
@@ -46,21 +64,24 @@ pika.data.decode_value = _decode_value
 class RabbitQueue:
     """The port `Queue` on RabbitMQ 3.10 or newer. It connects on first use and again when the connection was lost.
 
-    A message on a partner's classic queue carries no delivery count; there the count is 1, or 2 for "seen before", and no
-    limit can be held. Batches must be settled well within the broker's consumer timeout (30 minutes by default).
+    A message on a partner's classic queue carries no delivery count; there the count is 1, or 2 for "seen before", until we
+    have given it back once: the copy carries our own count, and from then on the delivery limit holds.
+
+    Messages are fetched one by one (`basic_get`), never pushed, so there is no prefetch to set: this process holds only what
+    it asked for. The broker's consumer timeout (30 minutes by default) runs for each unsettled message; callers take small
+    batches and settle each message as soon as it is stored, before any model reads a photograph.
+
+    A delayed retry waits in a queue of ours beside the origin (`…_again_in_5s`), so the user needs the right to declare it.
     """
 
-    def __init__(self, url: str, *, names: QueueNames, delivery_limit: int = 5) -> None:
-        self._names, self._delivery_limit = names, delivery_limit
-        self._parameters = pika.URLParameters(url)
-        self._parameters.heartbeat = 60
-        self._parameters.socket_timeout = 5
-        self._parameters.stack_timeout = 10
-        self._parameters.blocked_connection_timeout = 15
-        self._parameters.connection_attempts, self._parameters.retry_delay = 2, 1
+    def __init__(self, url: str, *, names: QueueNames, delivery_limit: int = 5, ca_file: Path | None = None) -> None:
+        self._names = names
+        self.delivery_limit = delivery_limit
+        self._parameters = _to_parameters(url, ca_file)
         self._generation = 0
         self._connection: pika.BlockingConnection | None = None
         self._deliveries: BlockingChannel | None = None
+        self._unsettled = set[int]()
         self._publishing: BlockingChannel | None = None
         self._declared: set[str] = set()
 
@@ -70,7 +91,9 @@ class RabbitQueue:
 
     def publish(self, queue: str, message: Message) -> None:
         """See the port."""
-        self._again_if_lost(lambda: self._publish(self._names.route_of(queue), message))
+        refuse_oversize(message)
+        timed = message if message.timestamp else message.model_copy(update={"timestamp": datetime.now(UTC)})
+        self._again_if_lost(lambda: self._publish(self._names.route_of(queue), timed))
 
     def receive(self, queue: str, *, limit: int) -> tuple[Delivery, ...]:
         """See the port."""
@@ -81,17 +104,23 @@ class RabbitQueue:
         with self._held(delivery) as (channel, tag):
             channel.basic_ack(tag)
 
-    def retry(self, delivery: Delivery) -> None:
+    def retry(self, delivery: Delivery, *, delay_seconds: float = 0) -> None:
+        """See the port. The delay is rounded up to a step, each with its own queue: nothing waits behind a longer delay."""
+        with self._held(delivery) as (channel, tag):
+            target = self._delayed(delivery.queue, delay_step(bounded_delay(delay_seconds)))
+            self._publish_copy(target, delivery.message, deliveries=delivery.delivery_count)
+            channel.basic_ack(tag)
+
+    def release(self, delivery: Delivery) -> None:
         """See the port."""
         with self._held(delivery) as (channel, tag):
-            channel.basic_nack(tag, requeue=True)
+            self._publish_copy(delivery.queue, delivery.message, deliveries=delivery.delivery_count - 1)
+            channel.basic_ack(tag)
 
     def reject(self, delivery: Delivery, *, reason: str) -> None:
         """See the port. Published to the dead queue by us and only then settled: the broker's own dead lettering has no reason."""
         with self._held(delivery) as (channel, tag):
-            origin = {_REASON: reason, _QUEUE: delivery.queue, _DIED_AT: datetime.now(UTC).isoformat()}
-            letter = delivery.message.model_copy(update={"headers": delivery.message.headers | origin})
-            self._publish(self._names.route_of(self._names.dead), letter)
+            self._publish_dead(delivery, reason)
             channel.basic_ack(tag)
 
     def depth(self, queue: str) -> int:
@@ -154,6 +183,9 @@ class RabbitQueue:
             if error.reply_code == _NOT_FOUND:
                 raise Unroutable("the exchange or queue does not exist; its owner has not declared it") from None
             raise ServiceUnavailable(f"RabbitMQ refused (code {error.reply_code})") from None
+        except AMQPChannelError as error:
+            # The connection stands, and with it what was taken on it.
+            raise ServiceUnavailable(f"RabbitMQ refused ({type(error).__name__})") from None
         except (AMQPError, OSError) as error:
             self._forget()
             raise ServiceUnavailable(f"RabbitMQ does not answer ({type(error).__name__})") from None
@@ -165,11 +197,14 @@ class RabbitQueue:
         channel = self._deliveries
         if int(generation) != self._generation or channel is None or not channel.is_open:
             raise StaleDelivery("the connection on which this message came is gone; it comes again")
+        if int(tag) not in self._unsettled:
+            raise StaleDelivery("this message is settled already")
         with self._errors():
             try:
                 yield channel, int(tag)
+                self._unsettled.discard(int(tag))
                 # Settling is not answered; a round trip shows whether the broker is still there to hear it.
-                self._connected().process_data_events(0)
+                channel.connection.process_data_events(0)
             except AMQPConnectionError:
                 self._forget()
                 raise StaleDelivery("the connection broke while this message was settled; it may come again") from None
@@ -177,12 +212,13 @@ class RabbitQueue:
     def _connected(self) -> pika.BlockingConnection:
         if self._connection is None or not self._connection.is_open:
             self._forget()
-            self._connection = pika.BlockingConnection(self._parameters)
+            self._connection = _connect(self._parameters)
             self._generation += 1
         return self._connection
 
     def _forget(self) -> None:
         self._deliveries = self._publishing = None
+        self._unsettled.clear()
         self._declared.clear()
         if self._connection is not None and not self._connection.is_open:
             self._connection = None
@@ -195,32 +231,52 @@ class RabbitQueue:
 
     def _publish(self, route: Route, message: Message) -> None:
         self._declare_if_ours(route.queue)
-        properties = pika.BasicProperties(
-            delivery_mode=2,
-            message_id=message.message_id,
-            correlation_id=message.correlation_id,
-            content_type=message.content_type,
-            type=message.type,
-            timestamp=int((message.timestamp or datetime.now(UTC)).timestamp()),
-            headers=dict(message.headers),
-        )
+        properties = _to_properties(message, dict(message.headers))
         self._publishing_channel().basic_publish(route.exchange, route.routing_key, message.body, properties, mandatory=True)
+
+    def _publish_copy(self, queue: str, message: Message, *, deliveries: int) -> None:
+        """To one queue alone, through the default exchange; a partner may have bound others to its own."""
+        properties = _to_properties(message, message.headers | {_DELIVERIES: deliveries})
+        self._publishing_channel().basic_publish("", queue, message.body, properties, mandatory=True)
+
+    def _publish_dead(self, delivery: Delivery, reason: str) -> None:
+        origin = {_REASON: reason, _QUEUE: delivery.queue, _DIED_AT: datetime.now(UTC).isoformat()}
+        letter = delivery.message.model_copy(update={"headers": delivery.message.headers | origin})
+        self._publish(self._names.route_of(self._names.dead), letter)
+
+    def _delayed(self, queue: str, step: int) -> str:
+        """The queue in which a message waits for `step` seconds before the broker moves it to `queue`."""
+        name = delay_queue(queue, step) if step else queue
+        if step and name not in self._declared:
+            arguments = {"x-message-ttl": step * 1000, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": queue}
+            with self._connected().channel() as channel:
+                channel.queue_declare(name, durable=True, arguments=arguments | _LOSSLESS)
+            self._declared.add(name)
+        return name
 
     def _receive(self, queue: str, limit: int) -> tuple[Delivery, ...]:
         if not self._find_depth(queue):
             return ()
         if self._deliveries is None or not self._deliveries.is_open:
             self._deliveries = self._connected().channel()
+            self._unsettled.clear()
             self._generation += 1
-        return tuple(
-            Delivery(
+        taken: list[Delivery] = []
+        while len(taken) < limit and (got := next(_get(self._deliveries, queue, 1), None)):
+            method, properties, body = got
+            delivery = Delivery(
                 queue=queue,
                 message=_to_message(properties, body),
                 token=f"{self._generation}:{method.delivery_tag}",
                 delivery_count=_delivery_count(method, properties),
             )
-            for method, properties, body in _get(self._deliveries, queue, limit)
-        )
+            if delivery.delivery_count > self.delivery_limit:  # the broker counts the deliveries of one copy only
+                self._publish_dead(delivery, DELIVERY_LIMIT_REASON)
+                self._deliveries.basic_ack(method.delivery_tag)
+                continue
+            self._unsettled.add(method.delivery_tag)
+            taken.append(delivery)
+        return tuple(taken)
 
     def _find_depth(self, queue: str) -> int | None:
         """Messages that wait; None when a partner's queue is not there."""
@@ -256,13 +312,37 @@ class RabbitQueue:
         if not route.is_ours or route.queue == self._names.dead:
             return None
         return {
-            "x-queue-type": "quorum",
-            "x-delivery-limit": self._delivery_limit - 1,  # RabbitMQ counts redeliveries
+            "x-delivery-limit": self.delivery_limit - 1,  # RabbitMQ counts redeliveries
             "x-dead-letter-exchange": route.exchange,
             "x-dead-letter-routing-key": self._names.dead,
-            "x-dead-letter-strategy": "at-least-once",
-            "x-overflow": "reject-publish",
-        }
+        } | _LOSSLESS
+
+
+def _to_parameters(url: str, ca_file: Path | None) -> pika.URLParameters:
+    """Parameters with our patience where the URL's query says nothing; one attempt, because we count the attempts."""
+    parameters = pika.URLParameters(url)
+    given = parse_qs(urlsplit(url).query)
+    for name, value in _PATIENCE.items():
+        if name not in given:
+            setattr(parameters, name, value)
+    parameters.connection_attempts = 1
+    if ca_file is not None:
+        context = ssl.create_default_context(cafile=str(ca_file))
+        parameters.ssl_options = pika.SSLOptions(context, server_hostname=parameters.host)
+    return parameters
+
+
+def _connect(parameters: pika.URLParameters) -> pika.BlockingConnection:
+    """Connect, trying again after growing pauses: a broker that restarts is back within a second or is down."""
+    failures: list[str] = []
+    for pause in (0.0, *_PAUSES):
+        time.sleep(pause)
+        try:
+            return pika.BlockingConnection(parameters)
+        except (AMQPError, AMQPConnectorException, OSError) as error:
+            failures.append(type(error).__name__)
+            _log.warning("try %d to connect to RabbitMQ failed (%s)", len(failures), failures[-1])
+    raise ServiceUnavailable(f"RabbitMQ does not answer after {len(failures)} tries ({failures[-1]})")
 
 
 def _get(channel: BlockingChannel, queue: str, limit: int) -> Iterator[tuple[Any, pika.BasicProperties, bytes]]:
@@ -275,13 +355,18 @@ def _get(channel: BlockingChannel, queue: str, limit: int) -> Iterator[tuple[Any
 
 
 def _delivery_count(method: Any, properties: pika.BasicProperties) -> int:  # noqa: ANN401 - pika's own type
+    """Deliveries of this copy, by the broker's count or its mark on a classic queue, and those of the copies before."""
     headers: dict[str, Any] = dict(properties.headers or {})
-    counted = headers.get("x-delivery-count")
-    return counted + 1 if isinstance(counted, int) and counted >= 0 else 2 if method.redelivered else 1
+    redeliveries = _to_count(headers.get("x-delivery-count"), otherwise=int(bool(method.redelivered)))
+    return _to_count(headers.get(_DELIVERIES), otherwise=0) + redeliveries + 1
+
+
+def _to_count(value: object, *, otherwise: int) -> int:
+    return value if isinstance(value, int) and value >= 0 else otherwise
 
 
 def _to_message(properties: pika.BasicProperties, body: bytes) -> Message:
-    headers = {name: value for name, value in (properties.headers or {}).items() if isinstance(value, str) and not name.startswith("x-")}
+    headers: dict[str, Any] = dict(properties.headers or {})
     return Message(
         body=body,
         message_id=_to_storable_id(properties.message_id),
@@ -289,6 +374,20 @@ def _to_message(properties: pika.BasicProperties, body: bytes) -> Message:
         content_type=_to_text(properties.content_type) or "application/json",
         type=_to_text(properties.type),
         timestamp=_to_time(properties.timestamp),
+        headers={
+            name: value for name, value in headers.items() if isinstance(value, str) and not name.startswith("x-") and name != _DELIVERIES
+        },
+    )
+
+
+def _to_properties(message: Message, headers: dict[str, Any]) -> pika.BasicProperties:
+    return pika.BasicProperties(
+        delivery_mode=2,
+        message_id=message.message_id,
+        correlation_id=message.correlation_id,
+        content_type=message.content_type,
+        type=message.type,
+        timestamp=int(message.timestamp.timestamp()) if message.timestamp else None,
         headers=headers,
     )
 

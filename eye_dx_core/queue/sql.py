@@ -1,31 +1,47 @@
 """The embedded queue: a table with leases, in SQLite or PostgreSQL. Measured libraries lose or double messages on SIGKILL."""
 
 import json
-import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import uuid4
 
 from sqlalchemy import (
     BigInteger,
     Column,
+    ColumnElement,
     Connection,
+    Engine,
     Float,
     Index,
     Integer,
     LargeBinary,
     MetaData,
+    Select,
     String,
     Table,
     Text,
+    and_,
     delete,
     func,
     insert,
+    literal,
+    or_,
     select,
     update,
 )
 
-from eye_dx_core.errors import StaleDelivery
-from eye_dx_core.queue.port import DELIVERY_LIMIT_REASON, DeadLetter, Delivery, Message
+from eye_dx_core.errors import ServiceUnavailable, StaleDelivery
+from eye_dx_core.queue.port import (
+    DELIVERY_LIMIT_REASON,
+    MAX_DELAY_SECONDS,
+    DeadLetter,
+    Delivery,
+    Message,
+    bounded_delay,
+    refuse_oversize,
+)
 from eye_dx_core.queue.topology import QueueNames
 from eye_dx_core.records.engine import database_errors, open_engine, reading, writing
 
@@ -45,85 +61,89 @@ _messages = Table(
     Column("died_in", String(256)),
     Column("reason", Text),
     Column("died_at", Float),
-    Index("ix_queue_messages_queue_position", "queue", "position"),
+    # Holds all that claim and depth ask for: beside a large body, a row is slow to read.
+    Index("ix_queue_messages_claim", "queue", "position", "claimed_until", "token", "deliveries"),
 )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 class SqlQueue:
     """The port `Queue` by SQLAlchemy. A message is a row; a claim is a token and a time in it; an ack deletes it."""
 
-    def __init__(self, url: str, *, names: QueueNames, lease_seconds: float = 120, delivery_limit: int = 5) -> None:
-        self._names, self._lease_seconds, self._delivery_limit = names, lease_seconds, delivery_limit
+    def __init__(
+        self, url: str, *, names: QueueNames, lease_seconds: float = 120, delivery_limit: int = 5, now: Callable[[], datetime] = _now
+    ) -> None:
+        self._names, self._lease_seconds, self._now = names, lease_seconds, now
+        self.delivery_limit = delivery_limit
         self._engine = open_engine(url)
         with database_errors("queue"), writing(self._engine) as connection:
-            if self._engine.dialect.name == "postgresql":
-                # CREATE TABLE IF NOT EXISTS still collides when two processes start together.
-                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7302212)")
-            _metadata.create_all(connection)
+            _make_table(connection)
+        self._file = _file_of(self._engine)
+        self._identity = _identity_of(self._file)
 
     def declare(self, queue: str) -> None:
-        """Every name is a queue here."""
+        """Every name is a queue here; this only asks whether the database answers."""
+        self.depth(queue)
 
     def publish(self, queue: str, message: Message) -> None:
         """See the port."""
-        with database_errors("queue"), writing(self._engine) as connection:
+        refuse_oversize(message)
+        with self._writing() as connection:
             _add(connection, queue, message)
 
     def receive(self, queue: str, *, limit: int) -> tuple[Delivery, ...]:
         """See the port."""
-        now, token = time.time(), uuid4().hex
-        free = (
-            select(_messages.c.position, _messages.c.deliveries)
-            .where(_messages.c.queue == queue, _messages.c.claimed_until <= now)
-            .order_by(_messages.c.position)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
-        with database_errors("queue"), writing(self._engine) as connection:
-            rows = connection.execute(free).all()
-            spent = [row.position for row in rows if row.deliveries >= self._delivery_limit]
-            taken = [row.position for row in rows if row.deliveries < self._delivery_limit]
-            _bury(connection, spent, queue=queue, dead=self._names.dead, reason=DELIVERY_LIMIT_REASON)
-            claim = update(_messages).where(_messages.c.position.in_(taken))
-            connection.execute(claim.values(token=token, claimed_until=now + self._lease_seconds, deliveries=_messages.c.deliveries + 1))
-            claimed = connection.execute(select(_messages).where(_messages.c.position.in_(taken)).order_by(_messages.c.position))
-            return tuple(
-                Delivery(
-                    queue=queue,
-                    message=_to_message(row.body, row.properties),
-                    token=f"{row.position}:{row.token}",
-                    delivery_count=row.deliveries,
-                )
-                for row in claimed
-            )
+        taken: list[Delivery] = []
+        with self._writing() as connection:
+            while len(taken) < limit:
+                rows = connection.execute(self._claimable(queue, limit - len(taken))).all()
+                taken += self._claim(connection, queue, [row.position for row in rows if row.deliveries < self.delivery_limit])
+                spent = [row.position for row in rows if row.deliveries >= self.delivery_limit]
+                if not spent:
+                    break
+                self._bury(connection, spent, queue=queue, reason=DELIVERY_LIMIT_REASON)
+        return tuple(taken)
 
     def ack(self, delivery: Delivery) -> None:
         """See the port."""
-        with database_errors("queue"), writing(self._engine) as connection:
+        with self._writing() as connection:
             connection.execute(delete(_messages).where(_messages.c.position == self._position(connection, delivery)))
 
-    def retry(self, delivery: Delivery) -> None:
+    def retry(self, delivery: Delivery, *, delay_seconds: float = 0) -> None:
+        """See the port. The row is written anew, because a new row is the last of its queue."""
+        delay = bounded_delay(delay_seconds)
+        with self._writing() as connection:
+            held = _messages.c.position == self._position(connection, delivery)
+            kept = [_messages.c[name] for name in ("queue", "body", "properties", "deliveries")]
+            free_at = literal(self._seconds() + delay if delay else 0.0)
+            names = [*(column.name for column in kept), "claimed_until"]
+            connection.execute(insert(_messages).from_select(names, select(*kept, free_at).where(held)))
+            connection.execute(delete(_messages).where(held))
+
+    def release(self, delivery: Delivery) -> None:
         """See the port."""
-        with database_errors("queue"), writing(self._engine) as connection:
-            position = self._position(connection, delivery)
-            connection.execute(update(_messages).where(_messages.c.position == position).values(claimed_until=0.0, token=None))
+        with self._writing() as connection:
+            held = _messages.c.position == self._position(connection, delivery)
+            untaken = {"claimed_until": 0.0, "token": None, "deliveries": _messages.c.deliveries - 1}
+            connection.execute(update(_messages).where(held).values(untaken))
 
     def reject(self, delivery: Delivery, *, reason: str) -> None:
         """See the port."""
-        with database_errors("queue"), writing(self._engine) as connection:
-            position = self._position(connection, delivery)
-            _bury(connection, [position], queue=delivery.queue, dead=self._names.dead, reason=reason)
+        with self._writing() as connection:
+            self._bury(connection, [self._position(connection, delivery)], queue=delivery.queue, reason=reason)
 
     def depth(self, queue: str) -> int:
         """See the port."""
-        free = select(func.count()).where(_messages.c.queue == queue, _messages.c.claimed_until <= time.time())
-        with database_errors("queue"), reading(self._engine) as connection:
-            return connection.execute(free).scalar_one()
+        with self._reading() as connection:
+            return connection.execute(self._count_free(queue)).scalar_one()
 
     def dead_letters(self, *, limit: int) -> tuple[DeadLetter, ...]:
         """See the port."""
         oldest = select(_messages).where(_messages.c.queue == self._names.dead).order_by(_messages.c.died_at).limit(limit)
-        with database_errors("queue"), reading(self._engine) as connection:
+        with self._reading() as connection:
             return tuple(
                 DeadLetter(
                     message=_to_message(row.body, row.properties),
@@ -137,7 +157,7 @@ class SqlQueue:
     def replay_dead_letters(self, *, limit: int) -> int:
         """See the port."""
         oldest = select(_messages).where(_messages.c.queue == self._names.dead).order_by(_messages.c.died_at).limit(limit)
-        with database_errors("queue"), writing(self._engine) as connection:
+        with self._writing() as connection:
             rows = connection.execute(oldest.with_for_update(skip_locked=True)).all()
             for row in rows:
                 _add(connection, row.died_in, _to_message(row.body, row.properties))
@@ -148,27 +168,102 @@ class SqlQueue:
         """See the port."""
         self._engine.dispose()
 
+    @contextmanager
+    def _writing(self) -> Generator[Connection]:
+        self._check_file()
+        with database_errors("queue"), writing(self._engine) as connection:
+            yield connection
+
+    @contextmanager
+    def _reading(self) -> Generator[Connection]:
+        self._check_file()
+        with database_errors("queue"), reading(self._engine) as connection:
+            yield connection
+
+    def _check_file(self) -> None:
+        """An open connection goes on in a file that has been deleted or replaced, and what it stores there is lost."""
+        if _identity_of(self._file) != self._identity:
+            self._engine.dispose()
+            raise ServiceUnavailable("the queue's file was deleted or replaced; open the queue again")
+
+    def _seconds(self) -> float:
+        return self._now().timestamp()
+
+    def _is_free(self) -> ColumnElement[bool]:
+        """Also free is what no claim or delay of ours can have reached: then the clock went back.
+
+        A lease more is allowed for, because the clocks of two hosts never agree to the second.
+        """
+        until, now, slack = _messages.c.claimed_until, self._seconds(), self._lease_seconds
+        is_lapsed = and_(_messages.c.token.is_not(None), until > now + self._lease_seconds + slack)
+        return or_(until <= now, is_lapsed, until > now + MAX_DELAY_SECONDS + slack)
+
+    def _claimable(self, queue: str, limit: int) -> "Select[int, int]":
+        free = select(_messages.c.position, _messages.c.deliveries).where(_messages.c.queue == queue, self._is_free())
+        return free.order_by(_messages.c.position).limit(limit).with_for_update(skip_locked=True)
+
+    def _count_free(self, queue: str) -> "Select[int]":
+        return select(func.count()).select_from(_messages).where(_messages.c.queue == queue, self._is_free())
+
+    def _claim(self, connection: Connection, queue: str, positions: list[int]) -> list[Delivery]:
+        token, rows = uuid4().hex, _messages.c.position.in_(positions)
+        claim = {"token": token, "claimed_until": self._seconds() + self._lease_seconds, "deliveries": _messages.c.deliveries + 1}
+        connection.execute(update(_messages).where(rows).values(claim))
+        return [
+            Delivery(
+                queue=queue,
+                message=_to_message(row.body, row.properties),
+                token=f"{row.position}:{token}",
+                delivery_count=row.deliveries,
+            )
+            for row in connection.execute(select(_messages).where(rows).order_by(_messages.c.position))
+        ]
+
     def _position(self, connection: Connection, delivery: Delivery) -> int:
         """Row of a delivery that is still held by its token, locked for this transaction."""
         position, _, token = delivery.token.partition(":")
         held = select(_messages.c.position).where(
-            _messages.c.position == int(position), _messages.c.token == token, _messages.c.claimed_until > time.time()
+            _messages.c.position == int(position), _messages.c.token == token, _messages.c.claimed_until > self._seconds()
         )
         found = connection.execute(held.with_for_update()).scalar()
         if found is None:
             raise StaleDelivery("the lease of this message ran out, or it is settled already")
         return found
 
+    def _bury(self, connection: Connection, positions: list[int], *, queue: str, reason: str) -> None:
+        buried = {"queue": self._names.dead, "died_in": queue, "reason": reason, "died_at": self._seconds()}
+        free = {"token": None, "claimed_until": 0.0, "deliveries": 0}
+        connection.execute(update(_messages).where(_messages.c.position.in_(positions)).values(buried | free))
+
+
+def _make_table(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        # CREATE TABLE IF NOT EXISTS still collides when two processes start together.
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7302212)")
+    _metadata.create_all(connection)
+    # A table of an earlier version is left as it is by `create_all`, without the indexes that came since.
+    for index in _messages.indexes:
+        index.create(connection, checkfirst=True)
+    connection.exec_driver_sql("DROP INDEX IF EXISTS ix_queue_messages_queue_position")
+
+
+def _file_of(engine: Engine) -> Path | None:
+    is_file = engine.dialect.name == "sqlite" and engine.url.database not in (None, "", ":memory:")
+    return Path(engine.url.database).resolve() if is_file and engine.url.database else None
+
+
+def _identity_of(file: Path | None) -> tuple[int, int] | None:
+    try:
+        stat = file.stat() if file else None
+    except OSError:
+        return None
+    return (stat.st_dev, stat.st_ino) if stat else None
+
 
 def _add(connection: Connection, queue: str, message: Message) -> None:
     properties = message.model_dump_json(exclude={"body"})
     row = {"queue": queue, "body": message.body, "properties": properties, "deliveries": 0, "claimed_until": 0.0}
     connection.execute(insert(_messages).values(row))
-
-
-def _bury(connection: Connection, positions: list[int], *, queue: str, dead: str, reason: str) -> None:
-    buried = {"queue": dead, "died_in": queue, "reason": reason, "died_at": time.time(), "token": None, "claimed_until": 0.0}
-    connection.execute(update(_messages).where(_messages.c.position.in_(positions)).values(buried | {"deliveries": 0}))
 
 
 def _to_message(body: bytes, properties: str) -> Message:

@@ -2,6 +2,19 @@
 
 from eye_dx_core.schema.frozen import Frozen
 
+# Seconds that a message can wait before it comes again, where the broker needs a queue for each.
+DELAY_STEPS = (1, 5, 20, 80, 320, 1280, 3600)
+
+
+def delay_step(seconds: float) -> int:
+    """The smallest step that is not shorter; 0 for no delay."""
+    return next((step for step in (0, *DELAY_STEPS) if step >= seconds), DELAY_STEPS[-1])
+
+
+def delay_queue(queue: str, step: int) -> str:
+    """Name of the queue in which messages of `queue` wait for `step` seconds."""
+    return f"{queue}_again_in_{step}s"
+
 
 class Route(Frozen):
     """How a queue is reached: the queue is bound to a durable direct exchange by the routing key."""

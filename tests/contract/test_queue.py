@@ -1,6 +1,7 @@
 """Every adapter of the port `Queue` keeps the same promises."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -8,23 +9,27 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from contextlib import closing, contextmanager, nullcontext, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pika
 import pytest
 from pika.exceptions import AMQPConnectionError
+from sqlalchemy import Executable, create_engine, insert, inspect, text
 
-from eye_dx_core.errors import ServiceUnavailable, StaleDelivery, Unroutable
+from eye_dx_core.errors import MessageTooLarge, ServiceUnavailable, StaleDelivery, Unroutable
 from eye_dx_core.queue.memory import MemoryQueue
-from eye_dx_core.queue.port import Message, Queue
+from eye_dx_core.queue.port import MAX_BODY_BYTES, MAX_DELAY_SECONDS, Delivery, Message, Queue
 from eye_dx_core.queue.rabbitmq import RabbitQueue
-from eye_dx_core.queue.sql import SqlQueue
-from eye_dx_core.queue.topology import QueueNames
+from eye_dx_core.queue.sql import SqlQueue, _messages
+from eye_dx_core.queue.topology import QueueNames, delay_step
 from tests.builders import NOON
-from tests.services import AMQP_URL, own_postgres, own_rabbitmq_names, skip_or_fail, wait_for
+from tests.forwarder import forwarding
+from tests.services import AMQP_URL, POSTGRES_URL, own_postgres, own_rabbitmq_names, skip_or_fail, wait_for
 
 Open = Callable[[], Queue]
+Settle = Callable[[Queue, Delivery], None]
 LIMIT = 3
 ADAPTERS = ["memory", "sqlite", pytest.param("postgresql", marks=pytest.mark.service), pytest.param("rabbitmq", marks=pytest.mark.service)]
 
@@ -117,33 +122,178 @@ def test_a_retried_message_comes_again_with_a_higher_count(open_queue: tuple[Ope
     assert (again.message, again.delivery_count) == (delivery.message, 2)
 
 
-def test_a_message_settled_twice_is_refused(open_queue: tuple[Open, QueueNames], request: pytest.FixtureRequest):
-    if "rabbitmq" in request.node.callspec.id:
-        pytest.skip("RabbitMQ closes the channel instead; the stale-connection test covers it")
+SETTLING: dict[str, Settle] = {
+    "ack": lambda queue, delivery: queue.ack(delivery),
+    "retry": lambda queue, delivery: queue.retry(delivery),
+    "retry later": lambda queue, delivery: queue.retry(delivery, delay_seconds=5),
+    "release": lambda queue, delivery: queue.release(delivery),
+    "reject": lambda queue, delivery: queue.reject(delivery, reason="late"),
+}
+
+
+@pytest.mark.parametrize("first", SETTLING)
+def test_a_message_settled_twice_is_refused(first: str, open_queue: tuple[Open, QueueNames]):
     queue, names = open_queue[0](), open_queue[1]
     queue.publish(names.screenings, a_message())
     (delivery,) = queue.receive(names.screenings, limit=1)
-    queue.ack(delivery)
+    SETTLING[first](queue, delivery)
 
-    with pytest.raises(StaleDelivery):
-        queue.ack(delivery)
+    for settle in SETTLING.values():
+        with pytest.raises(StaleDelivery):
+            settle(queue, delivery)
+    assert queue.depth(names.screenings) + queue.depth(names.dead) == (0 if first in ("ack", "retry later") else 1)
 
 
 def test_who_lost_a_message_can_no_longer_settle_it(open_queue: tuple[Open, QueueNames], request: pytest.FixtureRequest):
     queue, names = open_queue[0](), open_queue[1]
     queue.publish(names.screenings, a_message())
     (delivery,) = queue.receive(names.screenings, limit=1)
-    if "rabbitmq" in request.node.callspec.id:
-        queue.close()  # there a message is lost with its connection, not by time
-    else:
-        time.sleep(1.1)
+    lose(queue, request)
 
     (again,) = wait_for(lambda: open_queue[0]().receive(names.screenings, limit=1))
 
-    for settle in (queue.ack, queue.retry, lambda one: queue.reject(one, reason="late")):
+    for settle in SETTLING.values():
         with pytest.raises(StaleDelivery):
-            settle(delivery)
+            settle(queue, delivery)
     assert again.delivery_count == 2
+
+
+def lose(queue: Queue, request: pytest.FixtureRequest) -> None:
+    """A worker that is gone: its messages come back with its connection on RabbitMQ, elsewhere with their lease."""
+    if "rabbitmq" in request.node.callspec.id:
+        queue.close()
+    else:
+        time.sleep(1.1)
+
+
+def test_a_retried_message_comes_behind_those_that_wait(open_queue: tuple[Open, QueueNames]):
+    queue, names = open_queue[0](), open_queue[1]
+    for number in (1, 2, 3):
+        queue.publish(names.screenings, a_message(number))
+    for delivery in queue.receive(names.screenings, limit=2):
+        queue.retry(delivery)
+
+    assert order(queue, names.screenings) == [("m-3", 1), ("m-1", 2), ("m-2", 2)]
+
+
+def test_a_retry_storm_never_starves_fresh_messages(open_queue: tuple[Open, QueueNames]):
+    queue, names = open_queue[0](), open_queue[1]
+    for number in range(6):
+        queue.publish(names.screenings, a_message(number))
+
+    for _ in range(4):  # one at a time, and the first three never succeed
+        (delivery,) = wait_for(lambda: queue.receive(names.screenings, limit=1))
+        if delivery.message.message_id in ("m-0", "m-1", "m-2"):
+            queue.retry(delivery)
+        else:
+            queue.ack(delivery)
+
+    assert order(queue, names.screenings) == [("m-4", 1), ("m-5", 1), ("m-0", 2), ("m-1", 2), ("m-2", 2)]
+
+
+def order(queue: Queue, name: str) -> list[tuple[str | None, int]]:
+    """Everything that comes now, with its delivery count."""
+    wait_for(lambda: queue.depth(name))
+    return [(one.message.message_id, one.delivery_count) for one in queue.receive(name, limit=20)]
+
+
+def test_a_delayed_message_comes_when_its_time_is_over_and_not_before(open_queue: tuple[Open, QueueNames]):
+    queue, names = open_queue[0](), open_queue[1]
+    queue.publish(names.screenings, a_message(1))
+    queue.publish(names.screenings, a_message(2))
+    later, soon = queue.receive(names.screenings, limit=2)
+    began = time.monotonic()
+    queue.retry(later, delay_seconds=300)
+    queue.retry(soon, delay_seconds=1)
+    queue.publish(names.screenings, a_message(3))
+
+    assert wait_for(lambda: queue.depth(names.screenings)) == 1
+    (fresh,) = queue.receive(names.screenings, limit=5)
+    queue.ack(fresh)
+    (again,) = wait_for(lambda: queue.receive(names.screenings, limit=5))  # not behind the longer delay
+    assert time.monotonic() - began >= 1
+    assert fresh.message == a_message(3)
+    assert (again.message, again.delivery_count) == (soon.message, 2)
+
+
+def test_a_released_message_comes_as_if_it_had_not_been_taken(open_queue: tuple[Open, QueueNames]):
+    queue, names = open_queue[0](), open_queue[1]
+    queue.publish(names.screenings, Message(body=b"{}", headers={"site": "1"}, timestamp=NOON))
+    for _ in range(LIMIT + 2):  # an outage uses up no delivery
+        (delivery,) = wait_for(lambda: queue.receive(names.screenings, limit=1))
+        assert (delivery.message, delivery.delivery_count) == (Message(body=b"{}", headers={"site": "1"}, timestamp=NOON), 1)
+        queue.release(delivery)
+    (delivery,) = wait_for(lambda: queue.receive(names.screenings, limit=1))
+
+    queue.retry(delivery)
+    (retried,) = wait_for(lambda: queue.receive(names.screenings, limit=1))
+    queue.release(retried)
+
+    (again,) = wait_for(lambda: queue.receive(names.screenings, limit=1))
+    assert (again.message, again.delivery_count) == (delivery.message, 2)
+
+
+def test_the_delivery_limit_holds_over_retries_releases_and_lost_workers(
+    open_queue: tuple[Open, QueueNames], request: pytest.FixtureRequest
+):
+    queue, names = open_queue[0](), open_queue[1]
+    queue.publish(names.screenings, a_message())
+    queue.retry(queue.receive(names.screenings, limit=1)[0])
+    queue.release(wait_for(lambda: queue.receive(names.screenings, limit=1))[0])
+    assert wait_for(lambda: queue.receive(names.screenings, limit=1))[0].delivery_count == 2
+    lose(queue, request)
+    other = open_queue[0]()
+    (last,) = wait_for(lambda: other.receive(names.screenings, limit=1))
+    assert last.delivery_count == LIMIT
+    other.retry(last, delay_seconds=1)
+    other.publish(names.screenings, a_message(2))
+    wait_for(lambda: other.depth(names.screenings) == 2)
+
+    assert order(other, names.screenings) == [("m-2", 1)]  # what is spent hides nobody behind it
+    assert [(one.message, one.reason) for one in other.dead_letters(limit=5)] == [(a_message(), "delivery limit")]
+
+
+def test_the_delivery_limit_holds_on_a_partners_queue_that_counts_nothing(open_queue: tuple[Open, QueueNames]):
+    queue, names = open_queue[0](), open_queue[1]
+    queue.declare(names.partner_screenings)
+    queue.publish(names.partner_screenings, a_message())
+    for count in range(1, LIMIT + 1):
+        (delivery,) = wait_for(lambda: queue.receive(names.partner_screenings, limit=1))
+        assert delivery.delivery_count == count
+        queue.retry(delivery)
+    wait_for(lambda: queue.depth(names.partner_screenings))
+
+    assert queue.receive(names.partner_screenings, limit=1) == ()
+    (letter,) = wait_for(lambda: queue.dead_letters(limit=1))
+    assert (letter.reason, letter.queue, letter.message) == ("delivery limit", names.partner_screenings, a_message())
+    assert queue.replay_dead_letters(limit=1) == 1
+    (again,) = wait_for(lambda: queue.receive(names.partner_screenings, limit=1))
+    assert again.delivery_count == 1
+
+
+def test_a_body_that_some_broker_would_refuse_is_not_taken(open_queue: tuple[Open, QueueNames]):
+    queue, names = open_queue[0](), open_queue[1]
+
+    with pytest.raises(MessageTooLarge, match="16777217 bytes; a message may have 16777216") as caught:
+        queue.publish(names.screenings, Message(body=bytes(MAX_BODY_BYTES + 1)))
+
+    assert not caught.value.is_transient
+    assert queue.depth(names.screenings) == 0
+
+
+def test_a_body_that_is_too_large_and_came_all_the_same_can_be_set_aside(
+    open_queue: tuple[Open, QueueNames], monkeypatch: pytest.MonkeyPatch
+):
+    queue, names = open_queue[0](), open_queue[1]
+    queue.publish(names.screenings, a_message())
+    monkeypatch.setattr("eye_dx_core.queue.port.MAX_BODY_BYTES", 1)  # others publish without asking us
+    queue.release(queue.receive(names.screenings, limit=1)[0])
+
+    queue.reject(wait_for(lambda: queue.receive(names.screenings, limit=1))[0], reason="too large")
+
+    (letter,) = wait_for(lambda: queue.dead_letters(limit=1))
+    assert letter.message == a_message()
+    assert queue.replay_dead_letters(limit=1) == 1
 
 
 def test_a_rejected_message_is_a_dead_letter_with_its_reason(open_queue: tuple[Open, QueueNames]):
@@ -285,13 +435,86 @@ def test_a_message_for_a_queue_that_its_owner_has_not_declared_is_not_accepted()
         queue.close()
 
 
-@pytest.mark.parametrize("open_dead", [lambda: RabbitQueue("amqp://someone:geheim@127.0.0.1:1/%2F", names=QueueNames())])
-def test_an_unreachable_broker_is_unavailable_and_the_text_holds_no_password(open_dead: Open):
+UNREACHABLE = {
+    "rabbitmq": lambda _: RabbitQueue("amqp://someone:geheim@127.0.0.1:1/%2F", names=QueueNames()),
+    "postgresql": lambda _: SqlQueue("postgresql+psycopg://someone:geheim@127.0.0.1:1/geheim", names=QueueNames()),
+    "no database": lambda folder: SqlQueue(f"sqlite:///{folder}/geheim.db", names=QueueNames()),
+    "no folder": lambda folder: SqlQueue(f"sqlite:///{folder}/absent/geheim.db", names=QueueNames()),
+}
+
+
+@pytest.mark.parametrize("kind", UNREACHABLE)
+def test_what_cannot_be_reached_is_unavailable_and_the_text_holds_no_password(kind: str, tmp_path: Path):
+    (tmp_path / "geheim.db").write_text("no database " * 1000)
+
     with pytest.raises(ServiceUnavailable) as caught:
-        open_dead().depth("eye_dx_screenings")
+        UNREACHABLE[kind](tmp_path).depth("eye_dx_screenings")
 
     assert "geheim" not in str(caught.value)
     assert caught.value.is_transient
+
+
+ASKING: dict[str, Callable[[Queue, str], object]] = {
+    "declare": lambda queue, name: queue.declare(f"{name}_new"),
+    "publish": lambda queue, name: queue.publish(name, a_message()),
+    "receive": lambda queue, name: queue.receive(name, limit=1),
+    "depth": lambda queue, name: queue.depth(name),
+    "dead_letters": lambda queue, _: queue.dead_letters(limit=1),
+    "replay_dead_letters": lambda queue, _: queue.replay_dead_letters(limit=1),
+}
+
+
+@contextmanager
+def queue_that_goes_away(kind: str, folder: Path) -> Iterator[tuple[Queue, QueueNames, Callable[[], object]]]:
+    """A queue in use, its names, and how to take its service away."""
+    if kind == "rabbitmq":
+        with own_rabbitmq_names() as names, forwarding() as forwarder:
+            queue = RabbitQueue(f"amqp://guest:guest@127.0.0.1:{forwarder.port}/%2F", names=names)
+            yield queue, names, forwarder.cut
+            with suppress(ServiceUnavailable):
+                queue.close()
+    elif kind == "postgresql":
+        with own_postgres() as url, closing(SqlQueue(url, names=QueueNames())) as queue:
+            yield queue, QueueNames(), lambda: close_database(url)
+    else:
+        file = folder / "state" / "queue.db"
+        file.parent.mkdir()
+        go = {"no folder": lambda: shutil.rmtree(file.parent), "no database": lambda: replace_by_garbage(file)}[kind]
+        with closing(SqlQueue(f"sqlite:///{file}", names=QueueNames())) as queue:
+            yield queue, QueueNames(), go
+
+
+def close_database(url: str) -> None:
+    name = url.rsplit("/", 1)[1]
+    admin = create_engine(POSTGRES_URL, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false"))
+        connection.execute(text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"))
+    admin.dispose()
+
+
+def replace_by_garbage(file: Path) -> None:
+    file.unlink()
+    file.write_text("no database " * 1000)
+
+
+@pytest.mark.parametrize("method", [*ASKING, *SETTLING])
+@pytest.mark.parametrize(
+    "kind", ["no folder", "no database", *(pytest.param(one, marks=pytest.mark.service) for one in ("postgresql", "rabbitmq"))]
+)
+def test_every_method_says_that_the_service_is_gone(kind: str, method: str, tmp_path: Path):
+    """And none says "nothing waits": a sensor would believe it."""
+    with queue_that_goes_away(kind, tmp_path) as (queue, names, go_away):
+        queue.publish(names.screenings, a_message(1))
+        (delivery,) = wait_for(lambda: queue.receive(names.screenings, limit=1))
+        go_away()
+
+        if method in ASKING:
+            with pytest.raises(ServiceUnavailable):
+                ASKING[method](queue, names.screenings)
+        else:
+            with pytest.raises((ServiceUnavailable, StaleDelivery)):
+                SETTLING[method](queue, delivery)
 
 
 @pytest.mark.service
@@ -318,6 +541,8 @@ HOSTILE_PROPERTIES = {
     "an id with a NUL": pika.BasicProperties(message_id="a\x00b"),
     "a count that is no number": pika.BasicProperties(headers={"x-delivery-count": "many"}),
     "deaths that are no list": pika.BasicProperties(headers={"x-death": "yesterday"}),
+    "a count of ours that is no number": pika.BasicProperties(headers={"eye-dx-deliveries": "many"}),
+    "a count of ours below nothing": pika.BasicProperties(headers={"eye-dx-deliveries": -7}),
     "our own headers": pika.BasicProperties(headers={"eye-dx-reason": "", "eye-dx-queue": "nowhere", "eye-dx-died-at": "yesterday"}),
     "a nested header": pika.BasicProperties(headers={"trace": {"a": [1, {"b": None}]}}),
     "a header of bytes": pika.BasicProperties(headers={"trace": b"\xff"}),
@@ -364,3 +589,119 @@ def _publish_raw(names: QueueNames, properties: pika.BasicProperties, monkeypatc
     with pika.BlockingConnection(pika.URLParameters(AMQP_URL)) as connection, monkeypatch.context() as patched:
         patched.setattr("pika.data.calendar.timegm", lambda _: 1_770_000_000_000)
         connection.channel().basic_publish("", queue or names.screenings, b"{}", properties)
+
+
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgresql", marks=pytest.mark.service)])
+def clocked(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Queue, list[datetime]]]:
+    """A queue and the clock by which it goes."""
+    clock = [NOON]
+    options = {"names": QueueNames(), "lease_seconds": 60, "now": lambda: clock[0]}
+    if request.param == "memory":
+        yield MemoryQueue(**options), clock
+        return
+    with own_postgres() if request.param == "postgresql" else nullcontext(f"sqlite:///{tmp_path}/queue.db") as url:
+        queue = SqlQueue(url, **options)
+        yield queue, clock
+        queue.close()
+
+
+def test_a_clock_that_went_back_holds_no_claimed_message(clocked: tuple[Queue, list[datetime]]):
+    queue, clock = clocked
+    queue.publish("q", a_message())
+    (delivery,) = queue.receive("q", limit=1)
+
+    clock[0] = NOON - timedelta(seconds=30)  # no more than two hosts may differ by
+    assert (queue.depth("q"), queue.receive("q", limit=1)) == (0, ())
+    clock[0] = NOON - timedelta(hours=3)
+    assert queue.depth("q") == 1
+    (again,) = queue.receive("q", limit=1)
+
+    assert again.delivery_count == 2
+    with pytest.raises(StaleDelivery):
+        queue.ack(delivery)
+    queue.ack(again)
+
+
+def test_who_holds_a_message_can_settle_it_after_the_clock_went_back(clocked: tuple[Queue, list[datetime]]):
+    queue, clock = clocked
+    queue.publish("q", a_message())
+    (delivery,) = queue.receive("q", limit=1)
+    clock[0] = NOON - timedelta(hours=3)
+
+    queue.ack(delivery)
+
+    assert queue.depth("q") == 0
+
+
+def test_a_clock_that_went_back_holds_no_delayed_message(clocked: tuple[Queue, list[datetime]]):
+    queue, clock = clocked
+    queue.publish("q", a_message())
+    queue.retry(queue.receive("q", limit=1)[0], delay_seconds=MAX_DELAY_SECONDS)
+
+    assert queue.depth("q") == 0
+    clock[0] = NOON - timedelta(hours=3)
+    assert queue.depth("q") == 1
+    assert len(queue.receive("q", limit=1)) == 1
+
+
+def test_no_delay_is_longer_than_the_longest(clocked: tuple[Queue, list[datetime]]):
+    queue, clock = clocked
+    queue.publish("q", a_message())
+    queue.retry(queue.receive("q", limit=1)[0], delay_seconds=1e9)
+
+    clock[0] = NOON + timedelta(seconds=MAX_DELAY_SECONDS - 1)
+    assert queue.depth("q") == 0
+    clock[0] = NOON + timedelta(seconds=MAX_DELAY_SECONDS)
+    assert queue.depth("q") == 1
+
+
+@pytest.mark.parametrize(("seconds", "step"), [(0, 0), (0.2, 1), (5, 5), (5.1, 20), (MAX_DELAY_SECONDS, 3600)])
+def test_a_delay_is_rounded_up_to_a_queue_that_keeps_it(seconds: float, step: int):
+    assert delay_step(seconds) == step
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.service)])
+def table_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    with own_postgres() if request.param == "postgresql" else nullcontext(f"sqlite:///{tmp_path}/queue.db") as url:
+        yield url
+
+
+def test_claim_and_depth_read_one_index_and_sort_nothing(table_url: str):
+    with closing(SqlQueue(table_url, names=QueueNames())) as queue:
+        fill_queues(queue)
+
+        for statement in (queue._claimable("full", 20), queue._count_free("q-7")):
+            plan = plan_of(queue, statement)
+            assert "ix_queue_messages_claim" in plan
+            assert not any(slow in plan for slow in ("SCAN", "Seq Scan", "Sort", "TEMP B-TREE")), plan
+
+
+def fill_queues(queue: SqlQueue) -> None:
+    """A full queue among many others: enough for PostgreSQL to think of an index."""
+    names = ["full" if number % 10 == 0 else f"q-{number % 100}" for number in range(4000)]
+    row = {"body": b"{}", "properties": "{}", "deliveries": 0, "claimed_until": 0.0}
+    with queue._writing() as connection:
+        connection.execute(insert(_messages), [row | {"queue": name} for name in names])
+        connection.exec_driver_sql("ANALYZE")
+
+
+def plan_of(queue: SqlQueue, statement: Executable) -> str:
+    explain = "EXPLAIN QUERY PLAN " if queue._file else "EXPLAIN "
+    written = str(statement.compile(queue._engine, compile_kwargs={"literal_binds": True}))
+    with queue._reading() as connection:
+        return "\n".join(str(row[-1]) for row in connection.exec_driver_sql(explain + written.replace("%", "%%")))
+
+
+def test_a_table_of_an_earlier_version_gets_the_index_and_keeps_its_messages(table_url: str):
+    old = SqlQueue(table_url, names=QueueNames())
+    old.publish("q", a_message())
+    with old._writing() as connection:
+        connection.exec_driver_sql("DROP INDEX ix_queue_messages_claim")
+        connection.exec_driver_sql("CREATE INDEX ix_queue_messages_queue_position ON queue_messages (queue, position)")
+    old.close()
+
+    for _ in range(2):
+        queue = SqlQueue(table_url, names=QueueNames())
+        assert [index["name"] for index in inspect(queue._engine).get_indexes("queue_messages")] == ["ix_queue_messages_claim"]
+        assert queue.depth("q") == 1
+        queue.close()

@@ -13,6 +13,7 @@ from eye_dx_core.queue.outbox import deliver_outbox
 from eye_dx_core.queue.port import Delivery, Message
 from eye_dx_core.queue.topology import QueueNames
 from eye_dx_core.records.memory import MemoryRecords
+from eye_dx_core.records.port import Rejection
 from eye_dx_core.schema.case import Case
 from tests.builders import NOON, a_case, a_diagnosis, a_nested_body, a_report
 
@@ -91,18 +92,70 @@ def test_a_message_is_acked_only_after_its_case_is_stored():
     assert queue.depth(NAMES.screenings) == 0
 
 
-def test_when_the_records_are_down_no_message_is_settled():
-    class DeadRecords(MemoryRecords):
-        def add_case(self, case: Case, raw: bytes) -> bool:
-            raise ServiceUnavailable("the records did not answer")
+class DeadRecords(MemoryRecords):
+    """Records whose database is down from the second case on."""
 
-    queue = MemoryQueue(names=NAMES, lease_seconds=0)
+    def __init__(self) -> None:
+        super().__init__()
+        self.stored = 0
+
+    def add_case(self, case: Case, raw: bytes) -> bool:
+        self.stored += 1
+        if self.stored > 1:
+            raise ServiceUnavailable("the records did not answer")
+        return super().add_case(case, raw)
+
+
+def test_when_the_records_are_down_what_is_not_stored_is_given_back_as_if_it_had_not_been_taken():
+    queue = a_queue(*((NAMES.screenings, a_nested_body(f"P{n}"), str(n)) for n in range(4)))
+
+    with pytest.raises(ServiceUnavailable, match="the records did not answer"):
+        drain(queue, DeadRecords())
+
+    assert [(one.message.message_id, one.delivery_count) for one in queue.receive(NAMES.screenings, limit=9)] == [
+        ("1", 1),
+        ("2", 1),
+        ("3", 1),
+    ]
+    assert queue.dead_letters(limit=1) == ()
+
+
+def test_a_long_outage_of_the_records_uses_up_no_messages_delivery_limit():
+    queue, records = a_queue((NAMES.screenings, a_nested_body(), "1")), DeadRecords()
+    records.stored = 1
+
+    for _ in range(20):
+        with pytest.raises(ServiceUnavailable):
+            drain(queue, records)
+
+    assert drain(queue, MemoryRecords()) == DrainResult(new=1)
+
+
+def test_when_the_queue_is_down_too_the_first_error_is_raised_and_the_second_logged(caplog: pytest.LogCaptureFixture):
+    class DownQueue(MemoryQueue):
+        def release(self, delivery: Delivery) -> None:
+            raise ServiceUnavailable("the queue did not answer")
+
+    queue, records = DownQueue(names=NAMES), DeadRecords()
+    records.stored = 1
     queue.publish(NAMES.screenings, Message(body=a_nested_body()))
 
+    with pytest.raises(ServiceUnavailable, match="the records did not answer"):
+        drain(queue, records)
+    assert "could not be given back and come again later: the queue did not answer" in caplog.text
+
+
+def test_what_was_set_aside_before_the_records_went_down_is_not_given_back(caplog: pytest.LogCaptureFixture):
+    class NoRejections(MemoryRecords):
+        def add_rejection(self, rejection: Rejection) -> None:
+            raise ServiceUnavailable("the records did not answer")
+
+    queue = a_queue((NAMES.screenings, b"not json", "1"), (NAMES.screenings, a_nested_body(), "2"))
+
     with pytest.raises(ServiceUnavailable):
-        drain(queue, DeadRecords())
-    assert queue.depth(NAMES.screenings) == 1
-    assert queue.dead_letters(limit=1) == ()
+        drain(queue, NoRejections())
+    assert (queue.depth(NAMES.screenings), queue.depth(NAMES.dead)) == (1, 1)
+    assert "was settled or lost before it could be given back" in caplog.text
 
 
 def test_a_message_that_trips_us_is_set_aside_and_its_batch_is_stored():
@@ -141,13 +194,48 @@ def test_two_producers_may_give_one_message_id_to_two_reviews():
     assert drain_reviews(queue, records, names=NAMES, limit=10, now=now) == DrainResult(new=2)
 
 
-def test_a_review_of_an_unknown_or_reported_case_is_set_aside():
-    queue, records = a_queue((NAMES.reviews, review_body("case-9"), "r"), (NAMES.reviews, review_body("case-1"), "s")), MemoryRecords()
+def test_a_review_of_a_reported_case_is_set_aside():
+    queue, records = a_queue((NAMES.reviews, review_body("case-1"), "s")), MemoryRecords()
     records.add_case(a_case(), b"{}")
     records.add_report(a_report(), [])
 
-    assert drain_reviews(queue, records, names=NAMES, limit=10, now=now) == DrainResult(rejected=2)
-    assert [letter.reason for letter in queue.dead_letters(limit=5)] == ["there is no case case-9", "case-1 has its report already"]
+    assert drain_reviews(queue, records, names=NAMES, limit=10, now=now) == DrainResult(rejected=1)
+    assert [letter.reason for letter in queue.dead_letters(limit=5)] == ["case-1 has its report already"]
+
+
+def test_a_review_that_overtook_its_screening_waits_for_it():
+    clock, records = [NOON], MemoryRecords()
+    queue = MemoryQueue(names=NAMES, now=lambda: clock[0])
+    queue.publish(NAMES.reviews, Message(body=review_body("case-1"), message_id="r"))
+
+    assert drain_reviews(queue, records, names=NAMES, limit=10, now=now) == DrainResult(waiting=1)
+    records.add_case(a_case(), b"{}")
+    assert drain_reviews(queue, records, names=NAMES, limit=10, now=now) == DrainResult()
+    clock[0] += timedelta(seconds=5)
+    assert drain_reviews(queue, records, names=NAMES, limit=10, now=now) == DrainResult(new=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        (NAMES.reviews, {"case_id": "case-9", "final_conclusion": "高度近视", "doctor_name": "唐医生"}),
+        (NAMES.partner_reviews, {"id": "abc", "osFundusDisease": "黄斑变性"}),
+    ],
+)
+def test_a_review_whose_case_never_comes_waits_longer_each_time_and_is_then_set_aside(name: str, fields: dict[str, str]):
+    clock, records, waits = [NOON], MemoryRecords(), []
+    queue = MemoryQueue(names=NAMES, delivery_limit=4, now=lambda: clock[0])
+    queue.publish(name, Message(body=json.dumps(fields).encode(), message_id="r"))
+
+    while (drained := drain_reviews(queue, records, names=NAMES, limit=10, now=now)) == DrainResult(waiting=1):
+        waits.append(0)
+        while not queue.depth(name):
+            clock[0] += timedelta(seconds=1)
+            waits[-1] += 1
+
+    assert (drained, waits) == (DrainResult(rejected=1), [5, 20, 80])
+    assert [letter.reason for letter in queue.dead_letters(limit=5)] == ["no case has this id"]
+    assert [one.reason for one in records.rejections(since=NOON, until=NOON + timedelta(1))] == ["no case has this id"]
 
 
 def test_the_outbox_is_marked_only_after_the_confirm():
