@@ -39,7 +39,13 @@ def open_queue(settings: Settings) -> Queue:
         from eye_dx_core.queue.sql import SqlQueue
 
         _make_folder_of(url)
-        return SqlQueue(url, names=settings.queue_names, lease_seconds=settings.lease_seconds, delivery_limit=settings.delivery_limit)
+        return SqlQueue(
+            url,
+            names=settings.queue_names,
+            vault=open_vault(settings),
+            lease_seconds=settings.lease_seconds,
+            delivery_limit=settings.delivery_limit,
+        )
     raise BadSettings("EYE_DX_QUEUE_URL must begin with amqp://, amqps://, sqlite:///, postgresql+psycopg:// or memory://")
 
 

@@ -35,7 +35,9 @@ def open_records(url: str) -> SqlRecords:
 
 def open_queue(url: str, names: QueueNames, *, lease_seconds: float = 1) -> Queue:
     """The queue as every process of a test opens it."""
-    return RabbitQueue(url, names=names) if url.startswith("amqp") else SqlQueue(url, names=names, lease_seconds=lease_seconds)
+    if url.startswith("amqp"):
+        return RabbitQueue(url, names=names)
+    return SqlQueue(url, names=names, vault=Vault([A_KEY]), lease_seconds=lease_seconds)
 
 
 def skip_or_fail(service: str) -> None:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 
-from eye_dx_core.errors import Unroutable
+from eye_dx_core.errors import MessageTooLarge, Unroutable
 from eye_dx_core.queue.port import Message, Queue
 from eye_dx_core.records.port import OutboxMessage, Records
 from eye_dx_core.schema.frozen import Frozen
@@ -34,7 +34,7 @@ def deliver_outbox(queue: Queue, records: Records, *, limit: int, now: Callable[
             continue
         try:
             queue.publish(message.queue, _to_message(message))
-        except Unroutable as error:
+        except (Unroutable, MessageTooLarge) as error:
             records.mark_failed(message.message_id, reason=str(error))
             waiting_cases.add(message.case_id)
             _log.warning("%s of %s waits: %s", message.type, message.case_id, error)

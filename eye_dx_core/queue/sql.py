@@ -1,10 +1,11 @@
-"""The embedded queue: a table with leases, in SQLite or PostgreSQL. Measured libraries lose or double messages on SIGKILL."""
+"""The embedded queue: a table with leases, in SQLite or PostgreSQL; bodies are sealed. Measured libraries lose or double on SIGKILL."""
 
 import json
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import (
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Row,
     Select,
     String,
     Table,
@@ -26,6 +28,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    inspect,
     literal,
     or_,
     select,
@@ -43,17 +46,18 @@ from eye_dx_core.queue.port import (
     refuse_oversize,
 )
 from eye_dx_core.queue.topology import QueueNames
-from eye_dx_core.records.engine import database_errors, open_engine, reading, writing
+from eye_dx_core.records.engine import database_errors, forget_deleted_rows, open_engine, reading, writing
+from eye_dx_core.vault import Vault
 
 _metadata = MetaData()
 
 # SQLite gives out row ids only to a plain INTEGER key.
 _messages = Table(
-    "queue_messages",
+    "sealed_messages",
     _metadata,
     Column("position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
     Column("queue", String(256), nullable=False),
-    Column("body", LargeBinary, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
     Column("properties", Text, nullable=False),
     Column("deliveries", Integer, nullable=False),
     Column("token", String(32)),
@@ -62,7 +66,7 @@ _messages = Table(
     Column("reason", Text),
     Column("died_at", Float),
     # Holds all that claim and depth ask for: beside a large body, a row is slow to read.
-    Index("ix_queue_messages_claim", "queue", "position", "claimed_until", "token", "deliveries"),
+    Index("ix_sealed_messages_claim", "queue", "position", "claimed_until", "token", "deliveries"),
 )
 
 
@@ -74,13 +78,20 @@ class SqlQueue:
     """The port `Queue` by SQLAlchemy. A message is a row; a claim is a token and a time in it; an ack deletes it."""
 
     def __init__(
-        self, url: str, *, names: QueueNames, lease_seconds: float = 120, delivery_limit: int = 5, now: Callable[[], datetime] = _now
+        self,
+        url: str,
+        *,
+        names: QueueNames,
+        vault: Vault,
+        lease_seconds: float = 120,
+        delivery_limit: int = 5,
+        now: Callable[[], datetime] = _now,
     ) -> None:
-        self._names, self._lease_seconds, self._now = names, lease_seconds, now
+        self._names, self._vault, self._lease_seconds, self._now = names, vault, lease_seconds, now
         self.delivery_limit = delivery_limit
         self._engine = open_engine(url)
         with database_errors("queue"), writing(self._engine) as connection:
-            _make_table(connection)
+            _make_table(connection, vault)
         self._file = _file_of(self._engine)
         self._identity = _identity_of(self._file)
 
@@ -92,7 +103,7 @@ class SqlQueue:
         """See the port."""
         refuse_oversize(message)
         with self._writing() as connection:
-            _add(connection, queue, message)
+            self._add(connection, queue, message)
 
     def receive(self, queue: str, *, limit: int) -> tuple[Delivery, ...]:
         """See the port."""
@@ -117,7 +128,7 @@ class SqlQueue:
         delay = bounded_delay(delay_seconds)
         with self._writing() as connection:
             held = _messages.c.position == self._position(connection, delivery)
-            kept = [_messages.c[name] for name in ("queue", "body", "properties", "deliveries")]
+            kept = [_messages.c[name] for name in ("queue", "sealed", "properties", "deliveries")]
             free_at = literal(self._seconds() + delay if delay else 0.0)
             names = [*(column.name for column in kept), "claimed_until"]
             connection.execute(insert(_messages).from_select(names, select(*kept, free_at).where(held)))
@@ -146,7 +157,7 @@ class SqlQueue:
         with self._reading() as connection:
             return tuple(
                 DeadLetter(
-                    message=_to_message(row.body, row.properties),
+                    message=self._to_message(row),
                     queue=row.died_in,
                     reason=row.reason,
                     died_at=datetime.fromtimestamp(row.died_at, UTC),
@@ -160,9 +171,19 @@ class SqlQueue:
         with self._writing() as connection:
             rows = connection.execute(oldest.with_for_update(skip_locked=True)).all()
             for row in rows:
-                _add(connection, row.died_in, _to_message(row.body, row.properties))
+                self._add(connection, row.died_in, self._to_message(row))
             connection.execute(delete(_messages).where(_messages.c.position.in_([row.position for row in rows])))
             return len(rows)
+
+    def reseal(self) -> int:
+        """Seal every waiting message with the vault's first key; return how many. Not part of the port: only a disk needs it."""
+        with self._writing() as connection:
+            rows = connection.execute(select(_messages.c.position, _messages.c.sealed)).all()
+            for row in rows:
+                anew = self._vault.seal(self._vault.unseal(row.sealed))
+                connection.execute(update(_messages).where(_messages.c.position == row.position).values(sealed=anew))
+        forget_deleted_rows(self._engine)
+        return len(rows)
 
     def close(self) -> None:
         """See the port."""
@@ -212,7 +233,7 @@ class SqlQueue:
         return [
             Delivery(
                 queue=queue,
-                message=_to_message(row.body, row.properties),
+                message=self._to_message(row),
                 token=f"{row.position}:{token}",
                 delivery_count=row.deliveries,
             )
@@ -235,8 +256,16 @@ class SqlQueue:
         free = {"token": None, "claimed_until": 0.0, "deliveries": 0}
         connection.execute(update(_messages).where(_messages.c.position.in_(positions)).values(buried | free))
 
+    def _add(self, connection: Connection, queue: str, message: Message) -> None:
+        properties = message.model_dump_json(exclude={"body"})
+        row = {"queue": queue, "sealed": self._vault.seal(message.body), "properties": properties, "deliveries": 0, "claimed_until": 0.0}
+        connection.execute(insert(_messages).values(row))
 
-def _make_table(connection: Connection) -> None:
+    def _to_message(self, row: Row[Any]) -> Message:
+        return Message.model_validate(json.loads(row.properties) | {"body": self._vault.unseal(row.sealed)})
+
+
+def _make_table(connection: Connection, vault: Vault) -> None:
     if connection.dialect.name == "postgresql":
         # CREATE TABLE IF NOT EXISTS still collides when two processes start together.
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7302212)")
@@ -244,7 +273,17 @@ def _make_table(connection: Connection) -> None:
     # A table of an earlier version is left as it is by `create_all`, without the indexes that came since.
     for index in _messages.indexes:
         index.create(connection, checkfirst=True)
-    connection.exec_driver_sql("DROP INDEX IF EXISTS ix_queue_messages_queue_position")
+    if inspect(connection).has_table("queue_messages"):
+        _seal_what_lay_open(connection, vault)
+
+
+def _seal_what_lay_open(connection: Connection, vault: Vault) -> None:
+    """Move the messages of an earlier version, which did not seal them."""
+    lay_open = Table("queue_messages", MetaData(), autoload_with=connection)
+    for row in connection.execute(select(lay_open).order_by(lay_open.c.position)).mappings().all():
+        kept = {name: value for name, value in row.items() if name not in ("position", "body")}
+        connection.execute(insert(_messages).values(kept | {"sealed": vault.seal(bytes(row["body"]))}))
+    lay_open.drop(connection)
 
 
 def _file_of(engine: Engine) -> Path | None:
@@ -258,13 +297,3 @@ def _identity_of(file: Path | None) -> tuple[int, int] | None:
     except OSError:
         return None
     return (stat.st_dev, stat.st_ino) if stat else None
-
-
-def _add(connection: Connection, queue: str, message: Message) -> None:
-    properties = message.model_dump_json(exclude={"body"})
-    row = {"queue": queue, "body": message.body, "properties": properties, "deliveries": 0, "claimed_until": 0.0}
-    connection.execute(insert(_messages).values(row))
-
-
-def _to_message(body: bytes, properties: str) -> Message:
-    return Message.model_validate(json.loads(properties) | {"body": body})

@@ -16,7 +16,7 @@ from pathlib import Path
 import pika
 import pytest
 from pika.exceptions import AMQPConnectionError
-from sqlalchemy import Executable, create_engine, insert, inspect, text
+from sqlalchemy import Column, Executable, Float, Integer, LargeBinary, MetaData, Table, Text, create_engine, insert, inspect, text
 
 from eye_dx_core.errors import MessageTooLarge, ServiceUnavailable, StaleDelivery, Unroutable
 from eye_dx_core.queue.memory import MemoryQueue
@@ -24,14 +24,21 @@ from eye_dx_core.queue.port import MAX_BODY_BYTES, MAX_DELAY_SECONDS, Delivery, 
 from eye_dx_core.queue.rabbitmq import RabbitQueue
 from eye_dx_core.queue.sql import SqlQueue, _messages
 from eye_dx_core.queue.topology import QueueNames, delay_step
+from eye_dx_core.records.engine import open_engine, writing
+from eye_dx_core.vault import Vault
 from tests.builders import NOON
 from tests.forwarder import forwarding
-from tests.services import AMQP_URL, POSTGRES_URL, own_postgres, own_rabbitmq_names, skip_or_fail, wait_for
+from tests.services import A_KEY, AMQP_URL, POSTGRES_URL, own_postgres, own_rabbitmq_names, skip_or_fail, wait_for
 
 Open = Callable[[], Queue]
 Settle = Callable[[Queue, Delivery], None]
 LIMIT = 3
+VAULT = Vault([A_KEY])
 ADAPTERS = ["memory", "sqlite", pytest.param("postgresql", marks=pytest.mark.service), pytest.param("rabbitmq", marks=pytest.mark.service)]
+
+
+def a_sql_queue(url: str) -> SqlQueue:
+    return SqlQueue(url, names=QueueNames(), vault=VAULT, lease_seconds=1, delivery_limit=LIMIT)
 
 
 @pytest.fixture(params=ADAPTERS)
@@ -48,10 +55,13 @@ def open_queue(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple
         one = MemoryQueue(names=names, delivery_limit=LIMIT, lease_seconds=1)
         yield lambda: one, names
     elif request.param == "sqlite":
-        yield lambda: remember(SqlQueue(f"sqlite:///{tmp_path}/queue.db", names=names, lease_seconds=1, delivery_limit=LIMIT)), names
+        yield (
+            lambda: remember(SqlQueue(f"sqlite:///{tmp_path}/queue.db", names=names, lease_seconds=1, delivery_limit=LIMIT, vault=VAULT)),
+            names,
+        )
     elif request.param == "postgresql":
         with own_postgres() as url:
-            yield lambda: remember(SqlQueue(url, names=names, lease_seconds=1, delivery_limit=LIMIT)), names
+            yield lambda: remember(a_sql_queue(url)), names
             while opened:
                 opened.pop().close()
     else:
@@ -386,6 +396,7 @@ def test_workers_side_by_side_share_the_messages(open_queue: tuple[Open, QueueNa
 
 TAKE_AND_DIE = """
 import sys, time
+from eye_dx_core.vault import Vault
 from eye_dx_core.queue.rabbitmq import RabbitQueue
 from eye_dx_core.queue.sql import SqlQueue
 from eye_dx_core.queue.topology import QueueNames
@@ -394,7 +405,7 @@ url = sys.argv[1]
 if url.startswith("amqp"):
     queue = RabbitQueue(url, names=names, delivery_limit=3)
 else:
-    queue = SqlQueue(url, names=names, lease_seconds=1, delivery_limit=3)
+    queue = SqlQueue(url, names=names, vault=Vault([sys.argv[3]]), lease_seconds=1, delivery_limit=3)
 print(len(queue.receive(names.screenings, limit=1)), flush=True)
 time.sleep(60)
 """
@@ -404,13 +415,9 @@ time.sleep(60)
 def test_a_message_whose_worker_was_killed_comes_again(kind: str, tmp_path: Path):
     with own_rabbitmq_names(required=kind == "rabbitmq") as names:
         url = AMQP_URL if kind == "rabbitmq" else f"sqlite:///{tmp_path}/queue.db"
-        queue: Queue = (
-            RabbitQueue(url, names=names, delivery_limit=LIMIT)
-            if kind == "rabbitmq"
-            else SqlQueue(url, names=names, lease_seconds=1, delivery_limit=LIMIT)
-        )
+        queue: Queue = RabbitQueue(url, names=names, delivery_limit=LIMIT) if kind == "rabbitmq" else a_sql_queue(url)
         queue.publish(names.screenings, a_message())
-        worker = subprocess.Popen([sys.executable, "-c", TAKE_AND_DIE, url, names.model_dump_json()], stdout=subprocess.PIPE)
+        worker = subprocess.Popen([sys.executable, "-c", TAKE_AND_DIE, url, names.model_dump_json(), A_KEY], stdout=subprocess.PIPE)
         assert worker.stdout is not None
         assert worker.stdout.readline() == b"1\n"
         os.kill(worker.pid, signal.SIGKILL)
@@ -437,9 +444,9 @@ def test_a_message_for_a_queue_that_its_owner_has_not_declared_is_not_accepted()
 
 UNREACHABLE = {
     "rabbitmq": lambda _: RabbitQueue("amqp://someone:geheim@127.0.0.1:1/%2F", names=QueueNames()),
-    "postgresql": lambda _: SqlQueue("postgresql+psycopg://someone:geheim@127.0.0.1:1/geheim", names=QueueNames()),
-    "no database": lambda folder: SqlQueue(f"sqlite:///{folder}/geheim.db", names=QueueNames()),
-    "no folder": lambda folder: SqlQueue(f"sqlite:///{folder}/absent/geheim.db", names=QueueNames()),
+    "postgresql": lambda _: SqlQueue("postgresql+psycopg://someone:geheim@127.0.0.1:1/geheim", names=QueueNames(), vault=VAULT),
+    "no database": lambda folder: SqlQueue(f"sqlite:///{folder}/geheim.db", names=QueueNames(), vault=VAULT),
+    "no folder": lambda folder: SqlQueue(f"sqlite:///{folder}/absent/geheim.db", names=QueueNames(), vault=VAULT),
 }
 
 
@@ -474,13 +481,13 @@ def queue_that_goes_away(kind: str, folder: Path) -> Iterator[tuple[Queue, Queue
             with suppress(ServiceUnavailable):
                 queue.close()
     elif kind == "postgresql":
-        with own_postgres() as url, closing(SqlQueue(url, names=QueueNames())) as queue:
+        with own_postgres() as url, closing(SqlQueue(url, names=QueueNames(), vault=VAULT)) as queue:
             yield queue, QueueNames(), lambda: close_database(url)
     else:
         file = folder / "state" / "queue.db"
         file.parent.mkdir()
         go = {"no folder": lambda: shutil.rmtree(file.parent), "no database": lambda: replace_by_garbage(file)}[kind]
-        with closing(SqlQueue(f"sqlite:///{file}", names=QueueNames())) as queue:
+        with closing(SqlQueue(f"sqlite:///{file}", names=QueueNames(), vault=VAULT)) as queue:
             yield queue, QueueNames(), go
 
 
@@ -600,7 +607,7 @@ def clocked(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Qu
         yield MemoryQueue(**options), clock
         return
     with own_postgres() if request.param == "postgresql" else nullcontext(f"sqlite:///{tmp_path}/queue.db") as url:
-        queue = SqlQueue(url, **options)
+        queue = SqlQueue(url, vault=VAULT, **options)
         yield queue, clock
         queue.close()
 
@@ -667,19 +674,19 @@ def table_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 def test_claim_and_depth_read_one_index_and_sort_nothing(table_url: str):
-    with closing(SqlQueue(table_url, names=QueueNames())) as queue:
+    with closing(SqlQueue(table_url, names=QueueNames(), vault=VAULT)) as queue:
         fill_queues(queue)
 
         for statement in (queue._claimable("full", 20), queue._count_free("q-7")):
             plan = plan_of(queue, statement)
-            assert "ix_queue_messages_claim" in plan
+            assert "ix_sealed_messages_claim" in plan
             assert not any(slow in plan for slow in ("SCAN", "Seq Scan", "Sort", "TEMP B-TREE")), plan
 
 
 def fill_queues(queue: SqlQueue) -> None:
     """A full queue among many others: enough for PostgreSQL to think of an index."""
     names = ["full" if number % 10 == 0 else f"q-{number % 100}" for number in range(4000)]
-    row = {"body": b"{}", "properties": "{}", "deliveries": 0, "claimed_until": 0.0}
+    row = {"sealed": b"{}", "properties": "{}", "deliveries": 0, "claimed_until": 0.0}
     with queue._writing() as connection:
         connection.execute(insert(_messages), [row | {"queue": name} for name in names])
         connection.exec_driver_sql("ANALYZE")
@@ -692,16 +699,37 @@ def plan_of(queue: SqlQueue, statement: Executable) -> str:
         return "\n".join(str(row[-1]) for row in connection.exec_driver_sql(explain + written.replace("%", "%%")))
 
 
-def test_a_table_of_an_earlier_version_gets_the_index_and_keeps_its_messages(table_url: str):
-    old = SqlQueue(table_url, names=QueueNames())
-    old.publish("q", a_message())
-    with old._writing() as connection:
-        connection.exec_driver_sql("DROP INDEX ix_queue_messages_claim")
-        connection.exec_driver_sql("CREATE INDEX ix_queue_messages_queue_position ON queue_messages (queue, position)")
-    old.close()
+def test_what_an_earlier_version_left_open_is_sealed_and_keeps_its_order(table_url: str):
+    old = MetaData()
+    table = Table(
+        "queue_messages",
+        old,
+        Column("position", Integer, primary_key=True),
+        *(Column(name, Text) for name in ("queue", "properties", "token", "died_in", "reason")),
+        Column("body", LargeBinary),
+        Column("deliveries", Integer),
+        *(Column(name, Float) for name in ("claimed_until", "died_at")),
+    )
+    engine = open_engine(table_url)
+    with writing(engine) as connection:
+        old.create_all(connection)
+        row = {"queue": "q", "properties": "{}", "deliveries": 1, "claimed_until": 0.0}
+        connection.execute(insert(table), [row | {"body": f"测试{number}".encode()} for number in range(3)])
+    engine.dispose()
 
     for _ in range(2):
-        queue = SqlQueue(table_url, names=QueueNames())
-        assert [index["name"] for index in inspect(queue._engine).get_indexes("queue_messages")] == ["ix_queue_messages_claim"]
-        assert queue.depth("q") == 1
-        queue.close()
+        with closing(SqlQueue(table_url, names=QueueNames(), vault=VAULT)) as queue:
+            assert queue.depth("q") == 3
+            assert inspect(queue._engine).get_table_names() == ["sealed_messages"]
+    with closing(SqlQueue(table_url, names=QueueNames(), vault=VAULT)) as queue:
+        taken = queue.receive("q", limit=5)
+    assert [(one.message.body.decode(), one.delivery_count) for one in taken] == [("测试0", 2), ("测试1", 2), ("测试2", 2)]
+
+
+def test_no_body_lies_open_in_the_file(tmp_path: Path):
+    with closing(SqlQueue(f"sqlite:///{tmp_path}/queue.db", names=QueueNames(), vault=VAULT)) as queue:
+        queue.publish("q", Message(body="测试甲".encode()))
+        queue.publish("q", Message(body="测试甲".encode()))
+        queue.reject(queue.receive("q", limit=1)[0], reason="x")
+
+        assert "测试甲".encode() not in b"".join(file.read_bytes() for file in tmp_path.iterdir())

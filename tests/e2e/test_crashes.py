@@ -33,14 +33,12 @@ from eye_dx_core.inference.predictor import Predictor
 from eye_dx_core.model.checkpoint import load_checkpoint
 from eye_dx_core.queue.draining import drain_screenings
 from eye_dx_core.queue.outbox import deliver_outbox
-from eye_dx_core.queue.rabbitmq import RabbitQueue
-from eye_dx_core.queue.sql import SqlQueue
 from eye_dx_core.queue.topology import QueueNames
-from tests.services import open_records
+from tests.services import open_queue, open_records
 
 queue_url, records_url, names_json, folder = sys.argv[1:]
 names, folder = QueueNames.model_validate_json(names_json), Path(folder)
-queue = RabbitQueue(queue_url, names=names) if queue_url.startswith("amqp") else SqlQueue(queue_url, names=names, lease_seconds=1)
+queue = open_queue(queue_url, names)
 records = open_records(records_url)
 now = lambda: datetime.now(UTC)
 predictor = Predictor(load_checkpoint(folder / "checkpoint"), model_name="m", model_version="1")
