@@ -49,6 +49,11 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(default=120, gt=0, description="How long a claimed message or case belongs to one worker.")
     delivery_limit: int = Field(default=5, ge=1, description="Deliveries before a message becomes a dead letter.")
     drain_limit: int = Field(default=500, ge=1, description="Cases that one run takes at most.")
+    linger_seconds: float = Field(
+        default=300,
+        ge=0,
+        description="How long a diagnosis run stays ready, with the model in memory, when nothing comes.",
+    )
     micro_batch: int = Field(default=8, ge=1, description="Cases that are read and stored together.")
 
     llm_base_url: str | None = Field(default=None, description="OpenAI-compatible endpoint; without it the template writes.")

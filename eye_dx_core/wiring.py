@@ -1,6 +1,7 @@
 """The only place that names an adapter: each is picked by the scheme of its URL."""
 
 from datetime import timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -125,12 +126,16 @@ def get_champion(registry: ModelRegistry) -> ModelVersion:
 
 
 def load_predictor(registry: ModelRegistry, version: ModelVersion) -> "Predictor":
-    """A predictor with the weights of one version; the weights' hash has been checked."""
+    """A predictor with the weights of one version; the weights' hash has been checked. The last one stays in memory."""
+    return _load_version(registry, version.model_name, version.version)
+
+
+@lru_cache(maxsize=1)
+def _load_version(registry: ModelRegistry, model_name: str, version: str) -> "Predictor":
     from eye_dx_core.inference.predictor import Predictor
     from eye_dx_core.model.checkpoint import load_checkpoint
 
-    checkpoint = load_checkpoint(registry.download(version.version))
-    return Predictor(checkpoint, model_name=version.model_name, model_version=version.version)
+    return Predictor(load_checkpoint(registry.download(version)), model_name=model_name, model_version=version)
 
 
 def photo_roots(settings: Settings) -> "PhotoRoots":

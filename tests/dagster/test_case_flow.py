@@ -1,6 +1,7 @@
 """Sensors look, runs drain: from waiting messages to delivered results and reports, on the fakes that ship."""
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,7 +39,7 @@ class Clinic:
 
     def __init__(self, folder: Path, instance: dg.DagsterInstance) -> None:
         self.instance = instance
-        self.settings = Settings(state_dir=folder)
+        self.settings = Settings(state_dir=folder, linger_seconds=0)
         self.queue, self.records = MemoryQueue(names=NAMES), MemoryRecords()
         self.registry = MemoryRegistry(folder / "registry")
         for name, eye in (("OD.jpg", Laterality.RIGHT), ("OS.jpg", Laterality.LEFT)):
@@ -137,6 +138,34 @@ def test_from_message_to_delivered_report(clinic: Clinic, tmp_path: Path):
     assert clinic.records.backlog().unsent == 0
     for sensor in (screening_sensor, review_sensor, outbox_sensor):
         assert isinstance(clinic.tick(sensor), dg.SkipReason)
+
+
+def test_a_run_that_stays_ready_reads_what_comes_meanwhile(clinic: Clinic, tmp_path: Path):
+    clinic.trust_a_model(tmp_path / "checkpoint")
+    clinic.settings = Settings(state_dir=tmp_path, linger_seconds=2)
+    clinic.send(a_nested_body("P1", photos=("OD.jpg",)), "m-1")
+    later = threading.Timer(1, lambda: clinic.send(a_nested_body("P2", photos=("OD.jpg",)), "m-2"))
+    later.start()
+
+    result = clinic.run(diagnosis_job)
+
+    later.join()
+    assert result.success
+    assert clinic.queue.depth(NAMES.ai_results) == 2
+    (ready,) = [event for event in result.all_node_events if event.step_key == "stay_ready" and event.event_type_value == "STEP_OUTPUT"]
+    assert ready.event_specific_data.metadata["passes"].value == 1  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
+
+
+def test_a_run_that_stays_ready_gives_way_to_one_that_waits(clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("eye_dx_core.standby._LOOK_ASIDE_SECONDS", 0.1)
+    clinic.trust_a_model(tmp_path / "checkpoint")
+    clinic.settings = Settings(state_dir=tmp_path, linger_seconds=3600)
+    waiting = clinic.instance.create_run_for_job(report_job, status=dg.DagsterRunStatus.NOT_STARTED)
+    clinic.instance.report_dagster_event(
+        dg.DagsterEvent(dg.DagsterEventType.PIPELINE_ENQUEUED.value, job_name=report_job.name), run_id=waiting.run_id
+    )
+
+    assert clinic.run(diagnosis_job).success
 
 
 def test_without_a_champion_nothing_is_read_and_nothing_is_lost(clinic: Clinic):

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
 
 from eye_dx_core.queue.port import Queue
 from eye_dx_core.records.port import Records
@@ -11,6 +12,7 @@ from eye_dx_core.settings import Settings
 from eye_dx_dagster.resources import as_dagster_failures
 
 RETRY = dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+_LONGEST_SECONDS = 3600
 
 
 def utc_now() -> datetime:
@@ -37,27 +39,13 @@ def diagnose(
     records: dg.ResourceParam[Records],
     registry: dg.ResourceParam[ModelRegistry],
 ) -> None:
-    """Let the champion read the waiting cases; its version is resolved once and stored in every diagnosis."""
+    """Let the champion read the waiting cases; its version is stored in every diagnosis."""
     if not records.find_work().to_diagnose:
         context.log.info("no case waits for a diagnosis")
         return
-    from eye_dx_core import casework, wiring
-
     with as_dagster_failures():
-        champion = wiring.get_champion(registry)
-        if champion.learnt_from_phantoms:
-            context.log.warning("champion %s was trained on phantoms: it must not read patients", champion.version)
-        done = casework.diagnose_waiting(
-            records,
-            wiring.load_predictor(registry, champion),
-            wiring.photo_roots(settings),
-            outlet=wiring.diagnosis_outlet(settings),
-            limit=settings.drain_limit,
-            micro_batch=settings.micro_batch,
-            lease_seconds=settings.lease_seconds,
-            now=utc_now,
-        )
-    context.add_output_metadata({"diagnosed": len(done), "model_version": champion.version})
+        diagnosed, version = read_waiting_cases(context, settings, records, registry)
+    context.add_output_metadata({"diagnosed": diagnosed, "model_version": version})
 
 
 @dg.op(ins={"stored": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing), retry_policy=RETRY, tags={"domain": "delivery"})
@@ -72,10 +60,81 @@ def deliver(
     context.add_output_metadata({"sent": delivered.sent, "failed": delivered.failed})
 
 
+@dg.op(ins={"delivered": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing), pool="gpu", tags={"domain": "diagnosis"})
+def stay_ready(
+    context: dg.OpExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    queue: dg.ResourceParam[Queue],
+    records: dg.ResourceParam[Records],
+    registry: dg.ResourceParam[ModelRegistry],
+) -> None:
+    """Keep the champion in memory and drain, read and deliver what comes within a second.
+
+    Ends when nothing has come for EYE_DX_LINGER_SECONDS, when another run waits for its turn, and after an hour; the sensor then
+    starts a new run for the next screening, which takes as long as a process and a model take to load.
+    """
+    from eye_dx_core.queue.draining import drain_screenings as drain
+    from eye_dx_core.queue.outbox import deliver_outbox
+    from eye_dx_core.standby import stand_by
+
+    is_busy = False
+
+    def work() -> bool:
+        nonlocal is_busy
+        if not any(find_screenings(settings, queue, records).values()):
+            return False
+        is_busy = True
+        drain(queue, records, names=settings.queue_names, limit=settings.drain_limit, now=utc_now)
+        if records.find_work().to_diagnose:
+            diagnosed, _ = read_waiting_cases(context, settings, records, registry)
+            context.log.info("%s cases read", diagnosed)
+        deliver_outbox(queue, records, limit=settings.drain_limit, now=utc_now)
+        is_busy = False
+        return True
+
+    def is_anybody_waiting() -> bool:
+        return bool(context.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED]), limit=1))
+
+    try:
+        with as_dagster_failures():
+            passes = stand_by(work, must_give_way=is_anybody_waiting, idle_seconds=settings.linger_seconds, total_seconds=_LONGEST_SECONDS)
+        context.add_output_metadata({"passes": passes})
+    except DagsterExecutionInterruptedError:
+        if is_busy:
+            raise
+        context.log.info("told to stop while nothing was to do")
+
+
+def find_screenings(settings: Settings, queue: Queue, records: Records) -> dict[str, int]:
+    """What a diagnosis run would find: messages by queue, and whether stored cases wait for the model."""
+    depths = {name: queue.depth(name) for name in settings.queue_names.screening_queues}
+    return depths | {"undiagnosed": int(records.find_work().to_diagnose)}
+
+
+def read_waiting_cases(context: dg.OpExecutionContext, settings: Settings, records: Records, registry: ModelRegistry) -> tuple[int, str]:
+    """Read waiting cases with whoever is the champion now; return how many, and the champion's version."""
+    from eye_dx_core import casework, wiring
+
+    champion = wiring.get_champion(registry)
+    if champion.learnt_from_phantoms:
+        context.log.warning("champion %s was trained on phantoms: it must not read patients", champion.version)
+    done = casework.diagnose_waiting(
+        records,
+        wiring.load_predictor(registry, champion),
+        wiring.photo_roots(settings),
+        outlet=wiring.diagnosis_outlet(settings),
+        limit=settings.drain_limit,
+        micro_batch=settings.micro_batch,
+        lease_seconds=settings.lease_seconds,
+        now=utc_now,
+    )
+    return len(done), champion.version
+
+
 @dg.job(executor_def=dg.in_process_executor, tags={"domain": "diagnosis"})
 def diagnosis_job() -> None:
-    """From waiting messages to AI results: drain, diagnose, deliver. Safe to kill and to start again at any point."""
-    deliver(diagnose(drain_screenings()))
+    """From waiting messages to AI results: drain, diagnose, deliver, stay ready. Safe to kill and to start again at any point."""
+    stay_ready(deliver(diagnose(drain_screenings())))
 
 
 @dg.job(executor_def=dg.in_process_executor, tags={"domain": "delivery"})

@@ -8,7 +8,7 @@ from eye_dx_core.errors import ServiceUnavailable
 from eye_dx_core.queue.port import Queue
 from eye_dx_core.records.port import Records
 from eye_dx_core.settings import Settings
-from eye_dx_dagster.defs.diagnosis.jobs import delivery_job, diagnosis_job
+from eye_dx_dagster.defs.diagnosis.jobs import delivery_job, diagnosis_job, find_screenings
 
 # The daemon's loop wakes every 5 s; a shorter interval would change nothing.
 INTERVAL_SECONDS = 5
@@ -44,12 +44,7 @@ def screening_sensor(
     records: dg.ResourceParam[Records],
 ) -> dg.RunRequest | dg.SkipReason:
     """Start a diagnosis run when screenings wait on a queue, or stored cases wait for the model."""
-
-    def waiting() -> dict[str, int]:
-        depths = {name: queue.depth(name) for name in settings.queue_names.screening_queues}
-        return depths | {"undiagnosed": int(records.find_work().to_diagnose)}
-
-    return request_run_when(context, diagnosis_job, waiting)
+    return request_run_when(context, diagnosis_job, lambda: find_screenings(settings, queue, records))
 
 
 @dg.sensor(job=delivery_job, minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
