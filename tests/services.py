@@ -18,9 +18,24 @@ from eye_dx_core.queue.port import Queue
 from eye_dx_core.queue.rabbitmq import RabbitQueue
 from eye_dx_core.queue.sql import SqlQueue
 from eye_dx_core.queue.topology import QueueNames
+from eye_dx_core.records.sql import SqlRecords
 
 AMQP_URL = os.environ.get("EYE_DX_TEST_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/%2F")
 POSTGRES_URL = os.environ.get("EYE_DX_TEST_POSTGRES_URL", "postgresql+psycopg://postgres@127.0.0.1:5432/test")
+
+
+def open_queue(url: str, names: QueueNames, *, lease_seconds: float = 1) -> RabbitQueue | SqlQueue:
+    """The queue of a URL, with a lease and a patience short enough to wait for in a test."""
+    return (
+        RabbitQueue(url, names=names, answer_seconds=3)
+        if url.startswith("amqp")
+        else SqlQueue(url, names=names, lease_seconds=lease_seconds)
+    )
+
+
+def open_records(url: str) -> SqlRecords:
+    """The records of a URL."""
+    return SqlRecords(url)
 
 
 def skip_or_fail(service: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import pika
 import pika.data
 from pika.adapters.blocking_connection import BlockingChannel
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPConnectionError, AMQPError, ChannelClosedByBroker, UnroutableError
 
 from eye_dx_core.errors import ServiceUnavailable, StaleDelivery, Unroutable
@@ -50,8 +51,8 @@ class RabbitQueue:
     limit can be held. Batches must be settled well within the broker's consumer timeout (30 minutes by default).
     """
 
-    def __init__(self, url: str, *, names: QueueNames, delivery_limit: int = 5) -> None:
-        self._names, self._delivery_limit = names, delivery_limit
+    def __init__(self, url: str, *, names: QueueNames, delivery_limit: int = 5, answer_seconds: float = 30) -> None:
+        self._names, self._delivery_limit, self._answer_seconds = names, delivery_limit, answer_seconds
         self._parameters = pika.URLParameters(url)
         self._parameters.heartbeat = 60
         self._parameters.socket_timeout = 5
@@ -177,9 +178,28 @@ class RabbitQueue:
     def _connected(self) -> pika.BlockingConnection:
         if self._connection is None or not self._connection.is_open:
             self._forget()
-            self._connection = pika.BlockingConnection(self._parameters)
+            try:
+                self._connection = pika.BlockingConnection(self._parameters)
+            except AMQPConnectorException as error:
+                # Outside pika's own tree of errors: a broker that takes the connection and then says nothing.
+                raise AMQPConnectionError(type(error).__name__) from None
             self._generation += 1
         return self._connection
+
+    @contextmanager
+    def _in_time(self) -> Generator[None]:
+        """Hang up on a broker that keeps an answer back; the caller gets an `AMQPConnectionError`.
+
+        pika waits for ever for a confirm, and a broker that crashed loses those of its quorum queues while they elect.
+        """
+        connection: Any = self._connected()
+        impl = connection._impl  # noqa: SLF001 - pika has no public way to hang up while it waits
+        late = AMQPConnectionError(f"no answer within {self._answer_seconds} s")
+        timer = impl.ioloop.call_later(self._answer_seconds, lambda: impl._terminate_stream(late))  # noqa: SLF001
+        try:
+            yield
+        finally:
+            impl.ioloop.remove_timeout(timer)
 
     def _forget(self) -> None:
         self._deliveries = self._publishing = None
@@ -204,7 +224,8 @@ class RabbitQueue:
             timestamp=int((message.timestamp or datetime.now(UTC)).timestamp()),
             headers=dict(message.headers),
         )
-        self._publishing_channel().basic_publish(route.exchange, route.routing_key, message.body, properties, mandatory=True)
+        with self._in_time():
+            self._publishing_channel().basic_publish(route.exchange, route.routing_key, message.body, properties, mandatory=True)
 
     def _receive(self, queue: str, limit: int) -> tuple[Delivery, ...]:
         if not self._find_depth(queue):
@@ -212,22 +233,24 @@ class RabbitQueue:
         if self._deliveries is None or not self._deliveries.is_open:
             self._deliveries = self._connected().channel()
             self._generation += 1
-        return tuple(
-            Delivery(
-                queue=queue,
-                message=_to_message(properties, body),
-                token=f"{self._generation}:{method.delivery_tag}",
-                delivery_count=_delivery_count(method, properties),
+        with self._in_time():
+            return tuple(
+                Delivery(
+                    queue=queue,
+                    message=_to_message(properties, body),
+                    token=f"{self._generation}:{method.delivery_tag}",
+                    delivery_count=_delivery_count(method, properties),
+                )
+                for method, properties, body in _get(self._deliveries, queue, limit)
             )
-            for method, properties, body in _get(self._deliveries, queue, limit)
-        )
 
     def _find_depth(self, queue: str) -> int | None:
         """Messages that wait; None when a partner's queue is not there."""
         self._declare_if_ours(queue)
         channel = self._connected().channel()
         try:
-            count = channel.queue_declare(queue, passive=True).method.message_count
+            with self._in_time():
+                count = channel.queue_declare(queue, passive=True).method.message_count
         except ChannelClosedByBroker as error:
             if error.reply_code == _NOT_FOUND:
                 return None
@@ -243,7 +266,7 @@ class RabbitQueue:
     def _declare(self, route: Route) -> None:
         if route.queue in self._declared:
             return
-        with self._connected().channel() as channel:
+        with self._in_time(), self._connected().channel() as channel:
             channel.exchange_declare(route.exchange, "direct", durable=True)
             channel.queue_declare(route.queue, durable=True, arguments=self._arguments_of(route))
             channel.queue_bind(route.queue, route.exchange, route.routing_key)

@@ -13,6 +13,8 @@ from eye_dx_core.errors import ServiceUnavailable, Unstorable
 
 _WRITE = "eye_dx_write"
 _WAIT_SECONDS = 15
+_DISK_FULL = "53100"
+"""PostgreSQL's code."""
 
 
 def open_engine(url: str) -> Engine:
@@ -47,9 +49,16 @@ def database_errors(what: str) -> Generator[None]:
     except DataError:
         raise Unstorable(f"the {what} cannot hold one of the values") from None
     except DBAPIError as error:
+        if _is_disk_full(error.orig):
+            raise ServiceUnavailable(f"the {what} has no space left on its disk") from None
         raise ServiceUnavailable(f"the {what} did not answer ({type(error.orig).__name__})") from None
     except SQLAlchemyError as error:
         raise ServiceUnavailable(f"the {what} did not answer ({type(error).__name__})") from None
+
+
+def _is_disk_full(error: BaseException | None) -> bool:
+    """SQLite and PostgreSQL each have a code for it; what they say beside it is not repeated."""
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or getattr(error, "sqlstate", None) == _DISK_FULL
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's own type
