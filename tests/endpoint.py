@@ -1,6 +1,7 @@
 """An OpenAI-compatible endpoint on this machine, for tests of what comes back."""
 
 import json
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -28,6 +29,8 @@ class LoopbackEndpoint:
 
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
+        self.blank_lines = 0
+        """How many come before the answer, one each tenth of a second."""
         self.answer: Callable[[dict[str, Any]], Answer] = lambda _: (200, completion(TEXT))
         endpoint = self
 
@@ -40,9 +43,12 @@ class LoopbackEndpoint:
                 content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "text/html" if is_page else "application/json")
-                self.send_header("Content-Length", str(len(content)))
+                self.send_header("Content-Length", str(len(content) + endpoint.blank_lines))
                 self.send_header("Retry-After-Ms", "1")
                 self.end_headers()
+                for _ in range(endpoint.blank_lines):
+                    self.wfile.write(b"\n")
+                    time.sleep(0.1)
                 self.wfile.write(content)
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it

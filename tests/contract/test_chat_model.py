@@ -128,6 +128,17 @@ def test_a_slow_endpoint_is_unavailable(endpoint: LoopbackEndpoint):
         ask(a_model(endpoint, timeout_seconds=0.2))
 
 
+def test_blank_lines_before_an_answer_are_no_harm_and_no_reason_to_wait_longer(endpoint: LoopbackEndpoint):
+    endpoint.blank_lines = 2
+    assert ask(a_model(endpoint)) == ANSWER
+
+    endpoint.blank_lines = 50
+    started = time.monotonic()
+    with pytest.raises(ServiceUnavailable, match="APITimeoutError"):
+        ask(a_model(endpoint, timeout_seconds=0.3))
+    assert time.monotonic() - started < 4
+
+
 def test_no_endpoint_at_all_is_unavailable(endpoint: LoopbackEndpoint):
     model = a_model(endpoint)
     endpoint.server.server_close()
