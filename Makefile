@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export EYE_DX_STATE_DIR ?= $(CURDIR)
 
-.PHONY: help setup demo up test test-slow check bench clean
+.PHONY: help setup demo up test test-slow test-faults check bench clean
 
 help: ## List the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ test: $(READY) ## Run the tests (services that do not answer are skipped unless 
 
 test-slow: $(READY) ## Run the tests that take minutes
 	@$(BIN)/python -m pytest -m slow
+
+test-faults: $(READY) ## Kill, stop, fill and starve everything, many times (long)
+	@$(BIN)/python -m pytest -m faults tests/faults
 
 check: $(READY) ## Format, lint, types, import contracts, tests
 	@$(BIN)/ruff format --check

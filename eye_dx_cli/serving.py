@@ -31,8 +31,10 @@ def up() -> None:
     manager = Manager()
     for name, command in commands(settings).items():
         manager.add_process(name, shlex.join(command), env=environment, cwd=str(_PROJECT))
-    console.print(f"Dagster http://127.0.0.1:{settings.dagster_port}   MLflow http://127.0.0.1:{settings.mlflow_port}   Ctrl-C stops both")
     with only_daemon(settings):
+        console.print(
+            f"Dagster http://127.0.0.1:{settings.dagster_port}   MLflow http://127.0.0.1:{settings.mlflow_port}   Ctrl-C stops both"
+        )
         manager.loop()
     # Ctrl-C is how one is meant to stop, so it is a success; only a process that died by itself is not.
     sys.exit(0 if manager.returncode in (0, 130, -2, None) else 1)

@@ -151,6 +151,9 @@ _THIRD_PARTY_ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    # By default a tracking server that is gone is asked for four minutes, and a run with retries waits for it four times.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
     "DO_NOT_TRACK": "1",
     # Torch's threads spin while they wait; where others use the cores too, that made training four times slower.
     "OMP_WAIT_POLICY": "PASSIVE",

@@ -33,10 +33,10 @@ def open_records(url: str) -> SqlRecords:
     return SqlRecords(url, vault=Vault([A_KEY]))
 
 
-def open_queue(url: str, names: QueueNames, *, lease_seconds: float = 1) -> Queue:
-    """The queue as every process of a test opens it."""
+def open_queue(url: str, names: QueueNames, *, lease_seconds: float = 1) -> RabbitQueue | SqlQueue:
+    """The queue as every process of a test opens it, with a lease and a patience short enough to wait for."""
     if url.startswith("amqp"):
-        return RabbitQueue(url, names=names)
+        return RabbitQueue(url, names=names, answer_seconds=3)
     return SqlQueue(url, names=names, vault=Vault([A_KEY]), lease_seconds=lease_seconds)
 
 

@@ -74,8 +74,10 @@ class RabbitQueue:
     A delayed retry waits in a queue of ours beside the origin (`…_again_in_5s`), so the user needs the right to declare it.
     """
 
-    def __init__(self, url: str, *, names: QueueNames, delivery_limit: int = 5, ca_file: Path | None = None) -> None:
-        self._names = names
+    def __init__(
+        self, url: str, *, names: QueueNames, delivery_limit: int = 5, ca_file: Path | None = None, answer_seconds: float = 30
+    ) -> None:
+        self._names, self._answer_seconds = names, answer_seconds
         self.delivery_limit = delivery_limit
         self._parameters = _to_parameters(url, ca_file)
         self._generation = 0
@@ -216,6 +218,21 @@ class RabbitQueue:
             self._generation += 1
         return self._connection
 
+    @contextmanager
+    def _in_time(self) -> Generator[None]:
+        """Hang up on a broker that keeps an answer back; the caller gets an `AMQPConnectionError`.
+
+        pika waits for ever for a confirm, and a broker that crashed loses those of its quorum queues while they elect.
+        """
+        connection: Any = self._connected()
+        impl = connection._impl  # noqa: SLF001 - pika has no public way to hang up while it waits
+        late = AMQPConnectionError(f"no answer within {self._answer_seconds} s")
+        timer = impl.ioloop.call_later(self._answer_seconds, lambda: impl._terminate_stream(late))  # noqa: SLF001
+        try:
+            yield
+        finally:
+            impl.ioloop.remove_timeout(timer)
+
     def _forget(self) -> None:
         self._deliveries = self._publishing = None
         self._unsettled.clear()
@@ -232,12 +249,14 @@ class RabbitQueue:
     def _publish(self, route: Route, message: Message) -> None:
         self._declare_if_ours(route.queue)
         properties = _to_properties(message, dict(message.headers))
-        self._publishing_channel().basic_publish(route.exchange, route.routing_key, message.body, properties, mandatory=True)
+        with self._in_time():
+            self._publishing_channel().basic_publish(route.exchange, route.routing_key, message.body, properties, mandatory=True)
 
     def _publish_copy(self, queue: str, message: Message, *, deliveries: int) -> None:
         """To one queue alone, through the default exchange; a partner may have bound others to its own."""
         properties = _to_properties(message, message.headers | {_DELIVERIES: deliveries})
-        self._publishing_channel().basic_publish("", queue, message.body, properties, mandatory=True)
+        with self._in_time():
+            self._publishing_channel().basic_publish("", queue, message.body, properties, mandatory=True)
 
     def _publish_dead(self, delivery: Delivery, reason: str) -> None:
         origin = {_REASON: reason, _QUEUE: delivery.queue, _DIED_AT: datetime.now(UTC).isoformat()}
@@ -262,20 +281,21 @@ class RabbitQueue:
             self._unsettled.clear()
             self._generation += 1
         taken: list[Delivery] = []
-        while len(taken) < limit and (got := next(_get(self._deliveries, queue, 1), None)):
-            method, properties, body = got
-            delivery = Delivery(
-                queue=queue,
-                message=_to_message(properties, body),
-                token=f"{self._generation}:{method.delivery_tag}",
-                delivery_count=_delivery_count(method, properties),
-            )
-            if delivery.delivery_count > self.delivery_limit:  # the broker counts the deliveries of one copy only
-                self._publish_dead(delivery, DELIVERY_LIMIT_REASON)
-                self._deliveries.basic_ack(method.delivery_tag)
-                continue
-            self._unsettled.add(method.delivery_tag)
-            taken.append(delivery)
+        with self._in_time():
+            while len(taken) < limit and (got := next(_get(self._deliveries, queue, 1), None)):
+                method, properties, body = got
+                delivery = Delivery(
+                    queue=queue,
+                    message=_to_message(properties, body),
+                    token=f"{self._generation}:{method.delivery_tag}",
+                    delivery_count=_delivery_count(method, properties),
+                )
+                if delivery.delivery_count > self.delivery_limit:  # the broker counts the deliveries of one copy only
+                    self._publish_dead(delivery, DELIVERY_LIMIT_REASON)
+                    self._deliveries.basic_ack(method.delivery_tag)
+                    continue
+                self._unsettled.add(method.delivery_tag)
+                taken.append(delivery)
         return tuple(taken)
 
     def _find_depth(self, queue: str) -> int | None:
@@ -283,7 +303,8 @@ class RabbitQueue:
         self._declare_if_ours(queue)
         channel = self._connected().channel()
         try:
-            count = channel.queue_declare(queue, passive=True).method.message_count
+            with self._in_time():
+                count = channel.queue_declare(queue, passive=True).method.message_count
         except ChannelClosedByBroker as error:
             if error.reply_code == _NOT_FOUND:
                 return None
@@ -299,7 +320,7 @@ class RabbitQueue:
     def _declare(self, route: Route) -> None:
         if route.queue in self._declared:
             return
-        with self._connected().channel() as channel:
+        with self._in_time(), self._connected().channel() as channel:
             channel.exchange_declare(route.exchange, "direct", durable=True)
             channel.queue_declare(route.queue, durable=True, arguments=self._arguments_of(route))
             channel.queue_bind(route.queue, route.exchange, route.routing_key)

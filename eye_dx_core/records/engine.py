@@ -13,6 +13,9 @@ from eye_dx_core.errors import ServiceUnavailable, Unstorable
 
 _WRITE = "eye_dx_write"
 _WAIT_SECONDS = 15
+# A file that is opened needs its index of the log, a few kB beside it, before anything can be read.
+_SQLITE_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
+_POSTGRES_FULL = "53100"
 
 
 def open_engine(url: str) -> Engine:
@@ -47,9 +50,16 @@ def database_errors(what: str) -> Generator[None]:
     except DataError:
         raise Unstorable(f"the {what} cannot hold one of the values") from None
     except DBAPIError as error:
+        if _is_disk_full(error.orig):
+            raise ServiceUnavailable(f"no space is left on the disk of the {what}") from None
         raise ServiceUnavailable(f"the {what} did not answer ({type(error.orig).__name__})") from None
     except SQLAlchemyError as error:
         raise ServiceUnavailable(f"the {what} did not answer ({type(error).__name__})") from None
+
+
+def _is_disk_full(error: BaseException | None) -> bool:
+    """SQLite and PostgreSQL each have a code for it; what they say beside it is not repeated."""
+    return getattr(error, "sqlite_errorcode", None) in _SQLITE_FULL or getattr(error, "sqlstate", None) == _POSTGRES_FULL
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's own type

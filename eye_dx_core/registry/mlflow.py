@@ -20,12 +20,13 @@ from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking import MlflowClient
 from mlflow.types import Schema, TensorSpec
 
-from eye_dx_core.errors import NotFound, ServiceUnavailable
+from eye_dx_core.errors import BadCheckpoint, EyeDxError, NotFound, ServiceUnavailable
 from eye_dx_core.registry.memory import check_weights, weights_sha256
 from eye_dx_core.registry.port import CANDIDATE, TRUNK_FILE, ModelVersion
 
 _SHA, _METRICS, _TRUNK = "eye_dx.weights_sha256", "eye_dx.metrics", "eye_dx.trunk_sha256"
 _REQUIREMENTS = ("torch", "timm", "safetensors", "numpy", "pydantic")
+_LOOK = "look whether the store of EYE_DX_MLFLOW_TRACKING_URI is up and whole"
 _NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
@@ -137,7 +138,10 @@ class MlflowRegistry:
                 self._place_trunk(checkpoint)
                 if not kept.exists():
                     checkpoint.rename(kept)
-        check_weights(kept, known.checkpoint_sha256)
+        try:
+            check_weights(kept, known.checkpoint_sha256)
+        except BadCheckpoint as error:
+            raise BadCheckpoint(f"{error}: delete mlruns/downloaded/{kept.name} to fetch them again") from None
         return kept
 
     def _place_trunk(self, checkpoint: Path) -> None:
@@ -261,7 +265,12 @@ def _use_store(uri: str) -> None:
 def _errors(not_found: str = "not in the registry") -> Generator[None]:
     try:
         yield
+    except EyeDxError:
+        raise
     except MlflowException as error:
         if error.error_code in _NOT_FOUND:
             raise NotFound(not_found) from None
-        raise ServiceUnavailable(f"MLflow did not do it ({error.error_code})") from error
+        raise ServiceUnavailable(f"MLflow did not do it ({error.error_code}): {_LOOK}") from error
+    except Exception as error:
+        # Its client lets through whatever its database and HTTP libraries raise.
+        raise ServiceUnavailable(f"MLflow did not do it ({type(error).__name__}): {_LOOK}") from error

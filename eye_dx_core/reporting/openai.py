@@ -1,10 +1,13 @@
 """Any OpenAI-compatible endpoint as a chat model: OpenAI, DeepSeek, Qwen, vLLM, Ollama and others."""
 
+import contextlib
 import json
 import re
+import time
 from typing import Any, cast
 
-from openai import APIConnectionError, APIError, APIStatusError, BadRequestError, OpenAI, UnprocessableEntityError
+import httpx2  # what the SDK speaks HTTP with
+from openai import APIConnectionError, APIError, APIStatusError, BadRequestError, DefaultHttpxClient, OpenAI, UnprocessableEntityError
 from openai.types.chat import ChatCompletion
 
 from eye_dx_core.errors import BadReport, ServiceUnavailable
@@ -31,7 +34,8 @@ class OpenAiChatModel:
         """See the port."""
         messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
         # A client per answer leaves no connection open between cases; beside the seconds of an answer it costs nothing.
-        with OpenAI(base_url=self._base_url, api_key=self._api_key, timeout=self._timeout_seconds, max_retries=1) as client:
+        patient = _ClientInTime(self._timeout_seconds)
+        with OpenAI(base_url=self._base_url, api_key=self._api_key, http_client=patient, timeout=patient.seconds, max_retries=1) as client:
             try:
                 completion = self._climb_down(client, messages, _ladder(json_schema))
             except (BadReport, ServiceUnavailable):
@@ -66,6 +70,26 @@ class OpenAiChatModel:
 
     def _create(self, client: OpenAI, messages: list[dict[str, str]], response_format: dict[str, Any]) -> object:
         return client.chat.completions.create(model=self._model, messages=cast("Any", messages), **self._sampling, **response_format)
+
+
+class _ClientInTime(DefaultHttpxClient):
+    """Ends an answer that is not whole in time: the SDK's timeout is of silence, and some providers send blank lines for minutes."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:  # noqa: ANN401 - handed on
+        """Read the answer here, piece by piece, against the clock."""
+        until = time.monotonic() + self.seconds
+        streamed: dict[str, Any] = options | {"stream": True}
+        with contextlib.closing(super().send(request, **streamed)) as response:
+            pieces: list[bytes] = []
+            for piece in response.iter_raw():
+                pieces.append(piece)
+                if time.monotonic() > until:
+                    raise httpx2.ReadTimeout("the answer is not whole in time", request=request)
+        return httpx2.Response(response.status_code, headers=response.headers, content=b"".join(pieces), request=request)
 
 
 def _ladder(json_schema: dict[str, object]) -> list[dict[str, Any]]:

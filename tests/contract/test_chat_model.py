@@ -1,10 +1,7 @@
 """The promises of `ChatModel`, kept by the scripted model and by the OpenAI client against a server that misbehaves."""
 
-import json
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -14,67 +11,7 @@ from eye_dx_core.reporting.memory import ScriptedChatModel
 from eye_dx_core.reporting.narrative import ANSWER_SCHEMA
 from eye_dx_core.reporting.openai import OpenAiChatModel
 from eye_dx_core.reporting.port import ChatModel
-
-ANSWER: dict[str, object] = {"opinion": "意见", "advice": "建议"}
-TEXT = json.dumps(ANSWER, ensure_ascii=False)
-
-
-def completion(content: str | None, *, finish_reason: str = "stop", refusal: str | None = None) -> dict[str, Any]:
-    message = {"role": "assistant", "content": content, "refusal": refusal}
-    choice = {"index": 0, "finish_reason": finish_reason, "message": message}
-    return {"id": "c-1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
-
-
-def error(text: str) -> dict[str, Any]:
-    return {"error": {"message": text, "type": "invalid_request_error", "param": None, "code": None}}
-
-
-Answer = tuple[int, dict[str, Any] | str]
-
-
-class LoopbackEndpoint:
-    """An OpenAI-compatible endpoint on this machine; `answer` decides by the request what comes back."""
-
-    def __init__(self) -> None:
-        self.requests: list[dict[str, Any]] = []
-        self.answer: Callable[[dict[str, Any]], Answer] = lambda _: (200, completion(TEXT))
-        endpoint = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                endpoint.requests.append(request)
-                status, body = endpoint.answer(request)
-                is_page = isinstance(body, str)
-                content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "text/html" if is_page else "application/json")
-                self.send_header("Content-Length", str(len(content)))
-                self.send_header("Retry-After-Ms", "1")
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it
-                """Say nothing."""
-
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, request: object, client_address: object) -> None:
-                """A client that ran out of patience closes its socket; that is what one of the tests is about."""
-
-        self.server = Server(("127.0.0.1", 0), Handler)
-        self.thread = Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02})
-        self.thread.start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_address[1]}/v1"
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
+from tests.endpoint import ANSWER, TEXT, Answer, LoopbackEndpoint, completion, error
 
 
 @pytest.fixture
@@ -189,6 +126,17 @@ def test_a_slow_endpoint_is_unavailable(endpoint: LoopbackEndpoint):
     endpoint.answer = slow
     with pytest.raises(ServiceUnavailable, match="APITimeoutError"):
         ask(a_model(endpoint, timeout_seconds=0.2))
+
+
+def test_blank_lines_before_an_answer_are_no_harm_and_no_reason_to_wait_longer(endpoint: LoopbackEndpoint):
+    endpoint.blank_lines = 2
+    assert ask(a_model(endpoint)) == ANSWER
+
+    endpoint.blank_lines = 50
+    started = time.monotonic()
+    with pytest.raises(ServiceUnavailable, match="APITimeoutError"):
+        ask(a_model(endpoint, timeout_seconds=0.3))
+    assert time.monotonic() - started < 4
 
 
 def test_no_endpoint_at_all_is_unavailable(endpoint: LoopbackEndpoint):

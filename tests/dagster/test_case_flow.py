@@ -7,6 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from eye_dx_core import casework, wiring
 from eye_dx_core.dataset.phantom_folders import write_phantom_photo
@@ -160,9 +161,9 @@ def test_a_run_that_stays_ready_gives_way_to_one_that_waits(clinic: Clinic, tmp_
     monkeypatch.setattr("eye_dx_core.standby._LOOK_ASIDE_SECONDS", 0.1)
     clinic.trust_a_model(tmp_path / "checkpoint")
     clinic.settings = Settings(state_dir=tmp_path, linger_seconds=3600)
-    waiting = clinic.instance.create_run_for_job(report_job, status=dg.DagsterRunStatus.NOT_STARTED)
-    clinic.instance.report_dagster_event(
-        dg.DagsterEvent(dg.DagsterEventType.PIPELINE_ENQUEUED.value, job_name=report_job.name), run_id=waiting.run_id
+    here = RemoteRepositoryOrigin(GrpcServerCodeLocationOrigin(host="localhost", port=1, location_name="here"), "here")
+    clinic.instance.create_run_for_job(
+        report_job, status=dg.DagsterRunStatus.QUEUED, remote_job_origin=RemoteJobOrigin(here, report_job.name)
     )
 
     assert clinic.run(diagnosis_job).success

@@ -40,10 +40,10 @@ def diagnose(
     registry: dg.ResourceParam[ModelRegistry],
 ) -> None:
     """Let the champion read the waiting cases; its version is stored in every diagnosis."""
-    if not records.find_work().to_diagnose:
-        context.log.info("no case waits for a diagnosis")
-        return
     with as_dagster_failures():
+        if not records.find_work().to_diagnose:
+            context.log.info("no case waits for a diagnosis")
+            return
         diagnosed, version = read_waiting_cases(context, settings, records, registry)
     context.add_output_metadata({"diagnosed": diagnosed, "model_version": version})
 
