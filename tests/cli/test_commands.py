@@ -14,6 +14,7 @@ from eye_dx_core.dataset.phantom_folders import write_phantom_dataset, write_pha
 from eye_dx_core.errors import BadSettings, EyeDxError
 from eye_dx_core.model.vit import TRUNKS
 from eye_dx_core.queue.announcing import announce_diagnosis
+from eye_dx_core.queue.port import Message
 from eye_dx_core.schema.case import Laterality
 from eye_dx_core.settings import Settings, get_settings
 from tests.builders import NOON, a_case, a_diagnosis, a_nested_body
@@ -195,6 +196,26 @@ def test_health_says_what_is_missing(state: Path):
     assert by_part["queue"]["is_well"]
     assert by_part["records"]["is_well"]
     assert "no champion" in by_part["registry"]["state"]
+
+
+def test_health_raises_the_same_alarms_as_dagster(state: Path):
+    settings = get_settings()
+    queue, records = wiring.open_queue(settings), wiring.open_records(settings)
+    records.add_case(a_case(), b"{}")
+    queue.publish("eye_dx_screenings", Message(body=b"{", message_id="m-1"))
+    queue.reject(queue.receive("eye_dx_screenings", limit=1)[0], reason="not JSON")
+    queue.close()
+    records.close()
+
+    result = runner.invoke(app, ["health", "--json"])
+
+    assert result.exit_code == 1
+    by_part = {one["part"]: one for one in json.loads(result.stdout)}
+    assert not by_part["no_dead_letters"]["is_well"]
+    assert "1 dead letters, the oldest since 0 min" in by_part["no_dead_letters"]["state"]
+    assert not by_part["every_case_is_read_in_time"]["is_well"]
+    assert "the limit is 15 min" in by_part["every_case_is_read_in_time"]["state"]
+    assert by_part["no_case_is_stuck"]["is_well"]
 
 
 def test_a_taken_port_is_named_with_the_setting_that_changes_it():
