@@ -1,6 +1,7 @@
 """The command line: readable help, right exit codes, stable JSON, errors that say what to do."""
 
 import json
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def call(*arguments: str | Path) -> str:
 @pytest.mark.parametrize(
     "command",
     ["", "phantoms", "dataset report", "train", "diagnose", "queue send", "queue depth", "queue dead", "queue contract", "review", "report",
-     "records export", "registry list", "registry promote", "registry rollback", "weights convert", "health", "up"],
+     "records export", "registry list", "registry promote", "registry rollback", "weights convert", "health", "up", "backup", "restore"],
 )  # fmt: skip
 def test_every_command_explains_itself(command: str):
     assert "Usage:" in call(*command.split(), "--help")
@@ -233,6 +234,26 @@ def test_a_state_folder_has_one_daemon(state: Path):
         pass
     with only_daemon(settings):
         pass
+
+
+def test_a_backup_says_what_is_not_in_it_and_comes_back_only_where_nothing_runs(state: Path):
+    with closing(wiring.open_records(get_settings())) as records:
+        records.add_case(a_case(), b"raw")
+
+    said = call("backup", state / "backups")
+
+    assert f"Without {get_settings().vault_key_path} nobody can read it" in said
+    assert "Not in it: photographs" in said
+    (backup,) = (path for path in (state / "backups").iterdir() if path.is_dir())
+    with pytest.raises(BadSettings, match="--replace"):
+        call("restore", backup)
+    with only_daemon(get_settings()), pytest.raises(BadSettings, match="runs on this state folder already"):
+        call("restore", backup, "--replace")
+    assert "restored the state of" in call("restore", backup, "--replace")
+    with closing(wiring.open_records(get_settings())) as records:
+        assert records.get_case("case-1") == a_case()
+    assert [entry["action"] for entry in json.loads(call("records", "audit", "--json"))] == ["backup", "restore"]
+    assert "nobody can read it" not in call("backup", state / "keyed", "--with-key")
 
 
 def test_a_partner_is_told_null_unless_the_setting_says_to_omit(monkeypatch: pytest.MonkeyPatch):
