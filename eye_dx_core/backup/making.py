@@ -36,9 +36,9 @@ def make_backup(settings: Settings, folder: Path, *, event: AuditEvent, with_key
     """Make a backup in a new folder named by the event's time, for its owner's eyes only; return that folder.
 
     It is written under another name and renamed when it is whole, so what looks like a backup is one. The databases come first
-    (see `snapshot_flow`), then the files: whatever a database names was written before it was named. Queued messages and delivered
-    pages hold names in the open; the records are sealed, and the key is left out unless it is asked for. Photographs, what can be
-    made again from them, and Dagster's history of runs are not part of it.
+    (see `snapshot_flow`), then the files: whatever a database names was written before it was named. Records and queued messages
+    are sealed, and the key is left out unless it is asked for; delivered pages hold names in the open. Photographs, what can be made
+    again from them, and Dagster's history of runs are not part of it.
 
     Raises:
         BadSettings: a database is not in SQLite, or the key is asked for and is not in a file.
