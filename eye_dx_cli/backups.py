@@ -48,10 +48,7 @@ def restore(
     console.print(f"restored the state of {restored.manifest.made_at:%Y-%m-%d %H:%M:%S %Z} ({len(restored.manifest.files)} files)")
     if restored.aside is not None:
         console.print(f"what was there lies in {restored.aside}: it holds patients' data; delete it when it is not needed", soft_wrap=True)
-    console.print(
-        "Who was erased after the backup was made is back, and has to be erased again.",
-        soft_wrap=True,
-    )
+    console.print("Who was erased after the backup was made is back, and has to be erased again.", soft_wrap=True)
 
 
 def _key_place(settings: Settings) -> str:

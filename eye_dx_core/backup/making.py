@@ -15,6 +15,7 @@ from eye_dx_core.backup.parts import (
     KEY,
     MANIFEST,
     MODELS,
+    PARTS,
     QUEUE,
     RECORDS,
     BackupManifest,
@@ -56,13 +57,13 @@ def make_backup(settings: Settings, folder: Path, *, event: AuditEvent, with_key
         _note(settings, event)
         draft = folder / f"{_DRAFT}{whole.name}"
         draft.mkdir(mode=0o700)
-        _copy_databases(named, draft)
-        others = files_and_folders(settings) | ({KEY: settings.vault_key_path} if with_key else {})
-        for part, place in others.items():
-            _copy_part(place, draft / part)
-        _write_manifest(draft, parts=(*named, *others), artifacts=settings.mlflow_artifacts, at=event.at)
-        _flush_to_disk(draft)
-        return draft.rename(whole)
+        try:
+            _fill(draft, settings, named, with_key=with_key)
+            _write_manifest(draft, artifacts=settings.mlflow_artifacts, at=event.at)
+            _flush_to_disk(draft)
+            return draft.rename(whole)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)  # nothing is left of it when all went well
 
 
 @contextmanager
@@ -87,12 +88,16 @@ def _note(settings: Settings, event: AuditEvent) -> None:
     records.close()
 
 
-def _copy_databases(named: dict[str, Path], draft: Path) -> None:
+def _fill(draft: Path, settings: Settings, named: dict[str, Path], *, with_key: bool) -> None:
     for part in named:
         (draft / part).parent.mkdir(parents=True, exist_ok=True)
     snapshot.snapshot_flow(queue=named[QUEUE], records=named[RECORDS], to_queue=draft / QUEUE, to_records=draft / RECORDS)
     if named[MODELS].is_file():
         snapshot.snapshot(named[MODELS], draft / MODELS)
+    for part, place in files_and_folders(settings).items():
+        _copy_part(place, draft / part)
+    if with_key:
+        _copy_part(settings.vault_key_path, draft / KEY)
 
 
 def _copy_part(place: Path, to: Path) -> None:
@@ -106,9 +111,9 @@ def _copy_part(place: Path, to: Path) -> None:
             target.unlink()
 
 
-def _write_manifest(draft: Path, *, parts: tuple[str, ...], artifacts: Path, at: datetime) -> None:
+def _write_manifest(draft: Path, *, artifacts: Path, at: datetime) -> None:
     files = {path.relative_to(draft).as_posix(): stored_file(path) for path in files_under(draft)}
-    present = tuple(part for part in parts if (draft / part).exists())
+    present = tuple(part for part in PARTS if (draft / part).exists())
     manifest = BackupManifest(eye_dx_version=version("eye-dx"), made_at=at, parts=present, artifacts_uri=artifacts.as_uri(), files=files)
     (draft / MANIFEST).touch(mode=0o600)
     (draft / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")

@@ -14,6 +14,9 @@ from eye_dx_core.settings import Settings
 
 MANIFEST = "backup.json"
 QUEUE, RECORDS, MODELS, KEY = "data/queue.db", "data/records.db", "mlruns/mlflow.db", "data/vault.key"
+ARTIFACTS, PAGES, DAYS = "mlruns/artifacts", "data/reports", "data/daily"
+WAIVERS, INSTANCE = "data/prepared/waivers.json", "dagster_home/dagster.yaml"
+PARTS = (QUEUE, RECORDS, MODELS, ARTIFACTS, PAGES, DAYS, WAIVERS, INSTANCE, KEY)
 _INSTEAD = {
     "EYE_DX_QUEUE_URL": "the queue is not in SQLite: back it up with the broker's own tools (RabbitMQ: its data folder), or with pg_dump",
     "EYE_DX_RECORDS_URL": "the records are not in SQLite: back them up with pg_dump, and the vault's key apart from that",
@@ -99,18 +102,21 @@ def databases(settings: Settings) -> dict[str, Path]:
 def files_and_folders(settings: Settings) -> dict[str, Path]:
     """Where everything else lies, by the name of the part."""
     return {
-        "mlruns/artifacts": settings.mlflow_artifacts,
-        "data/reports": settings.report_folder,
-        "data/daily": settings.data / "daily",
-        "data/prepared/waivers.json": settings.waivers,
-        "dagster_home/dagster.yaml": settings.dagster_home / "dagster.yaml",
+        ARTIFACTS: settings.mlflow_artifacts,
+        PAGES: settings.report_folder,
+        DAYS: settings.data / "daily",
+        WAIVERS: settings.waivers,
+        INSTANCE: settings.dagster_home / "dagster.yaml",
     }
 
 
 def files_under(place: Path) -> Iterator[Path]:
-    """The files of a part, which is itself a file, or a folder, or not there; links are none of ours."""
+    """The files of a part, which is itself a file, or a folder, or not there.
+
+    Links are none of ours, and nobody would erase the draft of a page that was cut off.
+    """
     found = place.rglob("*") if place.is_dir() else [place]
-    return (path for path in sorted(found) if path.is_file() and not path.is_symlink())
+    return (path for path in sorted(found) if path.is_file() and not path.is_symlink() and path.suffix != ".draft")
 
 
 def stored_file(path: Path) -> StoredFile:

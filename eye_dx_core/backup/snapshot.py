@@ -71,6 +71,8 @@ def _opened(path: Path) -> Generator[sqlite3.Connection]:
         ) as opened:
             yield opened
     except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            raise ServiceUnavailable(f"no space is left on the disk for {path.name}") from None
         raise ServiceUnavailable(f"the database {path.name} did not answer ({type(error).__name__})") from None
 
 

@@ -39,6 +39,7 @@ def an_installation(folder: Path) -> Settings:
     ):
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(content, encoding="utf-8")
+    (settings.report_folder / "case-9.draft").write_text("of a page that was cut off")
     with closing(wiring.open_queue(settings)) as queue, closing(wiring.open_records(settings)) as records:
         records.add_case(a_case(), b"raw")
         queue.publish(settings.queue_names.screenings, Message(body=a_nested_body(), message_id="m-waits"))
@@ -83,7 +84,8 @@ def test_everything_that_must_not_be_lost_comes_back(tmp_path: Path):
     assert report_page(new.report_folder, "case-1").read_text(encoding="utf-8") == "测试甲"
     for name in ("data/daily/2026-03-02.md", "mlruns/artifacts/1/weights", "dagster_home/dagster.yaml", "data/prepared/waivers.json"):
         assert (new.state / name).read_bytes() == (old.state / name).read_bytes()
-    assert not list(new.state.glob(".restoring*"))
+    assert not (new.report_folder / "case-9.draft").exists()
+    assert not (new.state / ".restoring").exists()
 
 
 def test_a_backup_is_for_its_owner_only_and_holds_no_key_unless_asked(tmp_path: Path):
@@ -241,3 +243,14 @@ def test_nothing_is_stored_or_marked_as_sent_between_the_views_of_queue_and_reco
     a_backup(settings, tmp_path / "backups")
 
     assert refused == ["database is locked", "database is locked"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_said_in_words_and_leaves_no_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    settings = an_installation(tmp_path / "state")
+    monkeypatch.setattr("shutil.copyfile", lambda _source, _target: Path("/dev/full").write_bytes(b"x"))
+
+    with pytest.raises(EyeDxError, match="the disk refused: No space left on device"):
+        a_backup(settings, tmp_path / "backups")
+
+    assert [path.name for path in (tmp_path / "backups").iterdir()] == [".lock"]
