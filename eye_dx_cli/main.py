@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from eye_dx_cli import cases, models, photographs, queues, records, serving, training, weights
+from eye_dx_cli import backups, cases, models, photographs, queues, records, serving, training, weights
 from eye_dx_core.errors import EyeDxError
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ photographs.register(app)
 training.register(app)
 cases.register(app)
 serving.register(app)
+backups.register(app)
 app.add_typer(queues.app, name="queue")
 app.add_typer(records.app, name="records")
 app.add_typer(records.vault_app, name="vault")

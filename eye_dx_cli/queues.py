@@ -10,6 +10,7 @@ import typer
 
 from eye_dx_cli.showing import console, show_json, show_table
 from eye_dx_core import wiring
+from eye_dx_core.message_flow import count_depths
 from eye_dx_core.queue.asyncapi import build_contract
 from eye_dx_core.queue.port import Message
 from eye_dx_core.settings import get_settings
@@ -38,11 +39,9 @@ def send(
 def depth(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:  # noqa: FBT002 - a command-line flag
     """Show how many messages wait on each queue."""
     settings = get_settings()
-    names = settings.queue_names
     port = wiring.open_queue(settings)
     try:
-        queues = (*names.screening_queues, *names.review_queues, names.ai_results, names.reports, names.partner_ai_results)
-        depths = {queue: port.depth(queue) for queue in (*queues, names.partner_reports, names.dead)}
+        depths = count_depths(port, settings.queue_names)
     finally:
         port.close()
     if as_json:

@@ -36,7 +36,7 @@ def export(
         exported = export_records(
             records, since=since.replace(tzinfo=zone), until=until.replace(tzinfo=zone), at=datetime.now(UTC).astimezone(zone)
         )
-        records.add_audit(_event("export", "records", {"patients": len(exported["patients"])}))
+        records.add_audit(audit_event("export", "records", {"patients": len(exported["patients"])}))
     if output is None:
         show_json(exported)
         return
@@ -75,7 +75,7 @@ def message(
     """Write the message of a case to a file, byte for byte as it came; `eye-dx queue send` sends it again."""
     with _opened() as records:
         raw = records.get_raw_message(case_id)
-        records.add_audit(_event("read_message", case_id, {}))
+        records.add_audit(audit_event("read_message", case_id, {}))
     output.write_bytes(raw)
     console.print(f"wrote {len(raw)} bytes to {output}")
 
@@ -122,7 +122,7 @@ def rotate() -> None:
 
     settings = get_settings()
     with only_daemon(settings):
-        resealed = rotation.rotate_key(settings, event=_event("rotate_key", "vault", {}))
+        resealed = rotation.rotate_key(settings, event=audit_event("rotate_key", "vault", {}))
     console.print(f"{resealed} contents sealed with a new key; backups made before need the old one")
 
 
@@ -135,7 +135,8 @@ def _opened() -> Generator[Records]:
         records.close()
 
 
-def _event(action: str, subject: str, details: dict[str, int | str]) -> AuditEvent:
+def audit_event(action: str, subject: str, details: dict[str, int | str]) -> AuditEvent:
+    """What whoever sits at this terminal does now."""
     return AuditEvent(at=datetime.now(UTC), actor=_actor(), action=action, subject=subject, details=details)
 
 

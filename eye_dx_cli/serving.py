@@ -5,8 +5,9 @@ import shlex
 import shutil
 import socket
 import sys
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Generator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,7 @@ import typer
 from honcho.manager import Manager
 
 from eye_dx_cli.showing import console, show_json, show_table
-from eye_dx_core import wiring
+from eye_dx_core import message_flow, wiring
 from eye_dx_core.errors import BadSettings, EyeDxError
 from eye_dx_core.registry.port import CHAMPION
 from eye_dx_core.settings import Settings, child_environment, get_settings
@@ -103,13 +104,9 @@ def check_ports(settings: Settings) -> None:
 
 
 def health(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:  # noqa: FBT002
-    """Look at queue, records and registry; exit code 1 when one does not answer or needs a person."""
+    """Look at queue, records and registry; exit code 1 when one does not answer, somebody waits too long, or a person is needed."""
     settings = get_settings()
-    findings = [
-        _look("queue", lambda: _queue_state(settings)),
-        _look("records", lambda: _records_state(settings)),
-        _look("registry", lambda: _registry_state(settings)),
-    ]
+    findings = [*_flow_state(settings), _registry_state(settings)]
     if as_json:
         show_json([{"part": part, "is_well": is_well, "state": state} for part, is_well, state in findings])
     else:
@@ -118,36 +115,26 @@ def health(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
         raise typer.Exit(1)
 
 
-def _look(part: str, find_state: Callable[[], tuple[bool, str]]) -> tuple[str, bool, str]:
+def _flow_state(settings: Settings) -> list[tuple[str, bool, str]]:
+    """What the asset `message_flow` shows and its checks claim."""
     try:
-        is_well, state = find_state()
+        with closing(wiring.open_queue(settings)) as queue, closing(wiring.open_records(settings)) as records:
+            flow = message_flow.look_at_flow(queue, records, names=settings.queue_names, at=datetime.now(UTC))
     except EyeDxError as error:
-        return part, False, str(error)
-    return part, is_well, state
+        return [("queue and records", False, str(error))]
+    backlog = ", ".join(f"{count} {what}" for what, count in message_flow.count_backlog(flow).items())
+    findings = message_flow.judge(flow, alarm_after=timedelta(minutes=settings.alarm_minutes))
+    parts = [("queue", True, f"{flow.waiting} waiting"), ("records", True, backlog)]
+    return [*parts, *((one.claim, one.holds, one.reason) for one in findings)]
 
 
-def _queue_state(settings: Settings) -> tuple[bool, str]:
-    queue = wiring.open_queue(settings)
+def _registry_state(settings: Settings) -> tuple[str, bool, str]:
     try:
-        waiting = sum(queue.depth(name) for name in settings.queue_names.screening_queues + settings.queue_names.review_queues)
-        dead = queue.depth(settings.queue_names.dead)
-    finally:
-        queue.close()
-    return dead == 0, f"{waiting} waiting, {dead} dead letters" + (" (see `eye-dx queue dead`)" if dead else "")
-
-
-def _records_state(settings: Settings) -> tuple[bool, str]:
-    records = wiring.open_records(settings)
-    try:
-        backlog = records.backlog()
-    finally:
-        records.close()
-    return backlog.stuck == 0, ", ".join(f"{count} {what}" for what, count in backlog.model_dump().items())
-
-
-def _registry_state(settings: Settings) -> tuple[bool, str]:
-    champion = wiring.open_registry(settings).find_by_alias(CHAMPION)
-    return champion is not None, f"champion is version {champion.version}" if champion else "no champion: nothing can be diagnosed"
+        champion = wiring.open_registry(settings).find_by_alias(CHAMPION)
+    except EyeDxError as error:
+        return "registry", False, str(error)
+    state = f"champion is version {champion.version}" if champion else "no champion: nothing can be diagnosed"
+    return "registry", champion is not None, state
 
 
 def register(app: typer.Typer) -> None:

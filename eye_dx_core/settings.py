@@ -56,6 +56,8 @@ class Settings(BaseSettings):
     )
     micro_batch: int = Field(default=8, ge=1, description="Cases that are read and stored together.")
 
+    alarm_minutes: float = Field(default=15, gt=0, description="Age of an unread case or unsent result that raises the alarm.")
+
     llm_base_url: str | None = Field(default=None, description="OpenAI-compatible endpoint; without it the template writes.")
     llm_api_key: SecretStr | None = None
     llm_model: str | None = None

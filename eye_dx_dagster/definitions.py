@@ -8,7 +8,7 @@ from eye_dx_dagster.defs.dataset import assets as dataset
 from eye_dx_dagster.defs.dataset import checks as dataset_checks
 from eye_dx_dagster.defs.diagnosis import jobs as diagnosis
 from eye_dx_dagster.defs.diagnosis import sensors as diagnosis_sensors
-from eye_dx_dagster.defs.housekeeping import retention
+from eye_dx_dagster.defs.housekeeping import flow, retention
 from eye_dx_dagster.defs.registry import assets as registry_assets
 from eye_dx_dagster.defs.registry import jobs as registry
 from eye_dx_dagster.defs.reports import assets as reports
@@ -42,7 +42,7 @@ training_job = dg.define_asset_job(
 )
 
 defs = dg.Definitions(
-    assets=[*TRAINING_ASSETS, reports.daily_diagnosis_report],
+    assets=[*TRAINING_ASSETS, reports.daily_diagnosis_report, flow.message_flow],
     asset_checks=[*dataset_checks.CHECKS, *training_checks.CHECKS],
     jobs=[
         training_job,
@@ -53,6 +53,7 @@ defs = dg.Definitions(
         report_jobs.report_job,
         reports.daily_report_job,
         retention.retention_job,
+        flow.message_flow_job,
     ],
     sensors=[
         diagnosis_sensors.screening_sensor,
@@ -61,6 +62,6 @@ defs = dg.Definitions(
         # Without it the eager condition of the imbalance report would never be looked at.
         dg.AutomationConditionSensorDefinition("automation_sensor", target=dg.AssetSelection.groups("dataset")),
     ],
-    schedules=[reports.daily_report_schedule, retention.retention_schedule],
+    schedules=[reports.daily_report_schedule, retention.retention_schedule, flow.message_flow_schedule],
     resources=RESOURCES,
 )

@@ -1,6 +1,7 @@
 """The command line: readable help, right exit codes, stable JSON, errors that say what to do."""
 
 import json
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from eye_dx_core.dataset.phantom_folders import write_phantom_dataset, write_pha
 from eye_dx_core.errors import BadSettings, EyeDxError
 from eye_dx_core.model.vit import TRUNKS
 from eye_dx_core.queue.announcing import announce_diagnosis
+from eye_dx_core.queue.port import Message
 from eye_dx_core.schema.case import Laterality
 from eye_dx_core.settings import Settings, get_settings
 from tests.builders import NOON, a_case, a_diagnosis, a_nested_body
@@ -46,7 +48,7 @@ def call(*arguments: str | Path) -> str:
 @pytest.mark.parametrize(
     "command",
     ["", "phantoms", "dataset report", "train", "diagnose", "queue send", "queue depth", "queue dead", "queue contract", "review", "report",
-     "records export", "registry list", "registry promote", "registry rollback", "weights convert", "health", "up"],
+     "records export", "registry list", "registry promote", "registry rollback", "weights convert", "health", "up", "backup", "restore"],
 )  # fmt: skip
 def test_every_command_explains_itself(command: str):
     assert "Usage:" in call(*command.split(), "--help")
@@ -197,6 +199,26 @@ def test_health_says_what_is_missing(state: Path):
     assert "no champion" in by_part["registry"]["state"]
 
 
+def test_health_raises_the_same_alarms_as_dagster(state: Path):
+    settings = get_settings()
+    queue, records = wiring.open_queue(settings), wiring.open_records(settings)
+    records.add_case(a_case(), b"{}")
+    queue.publish("eye_dx_screenings", Message(body=b"{", message_id="m-1"))
+    queue.reject(queue.receive("eye_dx_screenings", limit=1)[0], reason="not JSON")
+    queue.close()
+    records.close()
+
+    result = runner.invoke(app, ["health", "--json"])
+
+    assert result.exit_code == 1
+    by_part = {one["part"]: one for one in json.loads(result.stdout)}
+    assert not by_part["no_dead_letters"]["is_well"]
+    assert "1 dead letters, the oldest since 0 min" in by_part["no_dead_letters"]["state"]
+    assert not by_part["every_case_is_read_in_time"]["is_well"]
+    assert "the limit is 15 min" in by_part["every_case_is_read_in_time"]["state"]
+    assert by_part["no_case_is_stuck"]["is_well"]
+
+
 def test_a_taken_port_is_named_with_the_setting_that_changes_it():
     import socket
 
@@ -212,6 +234,26 @@ def test_a_state_folder_has_one_daemon(state: Path):
         pass
     with only_daemon(settings):
         pass
+
+
+def test_a_backup_says_what_is_not_in_it_and_comes_back_only_where_nothing_runs(state: Path):
+    with closing(wiring.open_records(get_settings())) as records:
+        records.add_case(a_case(), b"raw")
+
+    said = call("backup", state / "backups")
+
+    assert f"Without {get_settings().vault_key_path} nobody can read it" in said
+    assert "Not in it: photographs" in said
+    (backup,) = (path for path in (state / "backups").iterdir() if path.is_dir())
+    with pytest.raises(BadSettings, match="--replace"):
+        call("restore", backup)
+    with only_daemon(get_settings()), pytest.raises(BadSettings, match="runs on this state folder already"):
+        call("restore", backup, "--replace")
+    assert "restored the state of" in call("restore", backup, "--replace")
+    with closing(wiring.open_records(get_settings())) as records:
+        assert records.get_case("case-1") == a_case()
+    assert [entry["action"] for entry in json.loads(call("records", "audit", "--json"))] == ["backup", "restore"]
+    assert "nobody can read it" not in call("backup", state / "keyed", "--with-key")
 
 
 def test_a_partner_is_told_null_unless_the_setting_says_to_omit(monkeypatch: pytest.MonkeyPatch):

@@ -26,17 +26,22 @@ def test_every_name_that_an_operator_knows(definitions: dg.Definitions):
         "dataset_splits",
         "fine_tuned_checkpoint",
         "imbalance_report",
+        "message_flow",
         "model_candidate",
         "model_registry",
     ]
     assert sorted(key.name for key in repository.asset_graph.asset_check_keys) == [
+        "every_case_is_read_in_time",
         "every_class_has_photographs",
         "every_file_was_read",
         "every_patient_is_known",
+        "every_result_is_delivered_in_time",
         "is_better_than_chance",
         "metrics_are_finite",
+        "no_case_is_stuck",
         "no_class_comes_from_one_source",
         "no_copy_poses_as_a_photograph",
+        "no_dead_letters",
         "no_grade_zero_under_dr",
         "no_label_conflicts",
         "no_near_duplicate_spans_splits",
@@ -49,6 +54,7 @@ def test_every_name_that_an_operator_knows(definitions: dg.Definitions):
         "daily_report_job",
         "delivery_job",
         "diagnosis_job",
+        "message_flow_job",
         "promotion_job",
         "report_job",
         "retention_job",
@@ -63,6 +69,7 @@ def test_every_name_that_an_operator_knows(definitions: dg.Definitions):
     ]
     assert [schedule.name for schedule in repository.schedule_defs] == [
         "daily_report_schedule",
+        "message_flow_schedule",
         "retention_schedule",
     ]
 

@@ -1,0 +1,1 @@
+"""A copy of what an installation must not lose, and the way back."""
