@@ -83,7 +83,9 @@ def measure(settings: Settings, queue: Queue, records: Records, predictor: Predi
     print(f"a sensor's look  {idle:.1f} ms idle, {full:.1f} ms with {screenings} waiting, {done:.1f} ms with as many unreviewed")
     backlog = records.backlog()
     sent = count_results(queue, screenings)
-    print(f"in the end       {backlog.unreviewed} read, {backlog.undiagnosed} undiagnosed, {backlog.unsent} unsent, {sent} distinct results")
+    print(
+        f"in the end       {backlog.unreviewed} read, {backlog.undiagnosed} undiagnosed, {backlog.unsent} unsent, {sent} distinct results"
+    )
 
 
 def run(settings: Settings, queue: Queue, records: Records, predictor: Predictor, screenings: int) -> tuple[list[float], list[int]]:

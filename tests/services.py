@@ -90,13 +90,14 @@ def own_rabbitmq_names(*, required: bool = True) -> Iterator[QueueNames]:
                     channel.queue_delete(delay_queue(name, step))
 
 
-STACKS = ["embedded", pytest.param("rabbitmq and postgresql", marks=pytest.mark.service)]
+EMBEDDED, SERVERS = "embedded", "rabbitmq and postgresql"
+STACKS = [EMBEDDED, pytest.param(SERVERS, marks=pytest.mark.service)]
 
 
 @contextmanager
 def services(kind: str, folder: Path, *, lease_seconds: float = 1) -> Iterator[tuple[str, str, QueueNames, Queue]]:
     """URLs of queue and records of one of `STACKS`, the queue names, and the queue opened."""
-    if kind == "embedded":
+    if kind == EMBEDDED:
         names, url = QueueNames(), f"sqlite:///{folder}/queue.db"
         queue = open_queue(url, names, lease_seconds=lease_seconds)
         yield url, f"sqlite:///{folder}/records.db", names, queue

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import dagster as dg
 import torch
 from sqlalchemy import event
 
@@ -24,6 +25,8 @@ from eye_dx_core.queue.port import Message, Queue
 from eye_dx_core.queue.topology import QueueNames
 from eye_dx_core.records.sql import SqlRecords
 from eye_dx_core.schema.message import parse_screening
+from eye_dx_core.settings import Settings
+from eye_dx_dagster.defs.diagnosis.sensors import screening_sensor
 from tests.builders import a_nested_body
 from tests.services import open_queue, open_records
 
@@ -153,6 +156,17 @@ def run_and_die(stack: Stack, point: str) -> None:
     ports: dict[str, object] = {"queue": queue, "records": records, "predictor": reader}
     ports[part] = Dying(ports[part], method, deaths[when])
     run_chain(stack, ports["queue"], ports["records"], ports["predictor"])  # pyright: ignore[reportArgumentType]
+
+
+def look_and_die(stack: Stack, dagster_home: str) -> None:
+    """Tick the sensor as the code server does, and die in the middle of it."""
+    settings = Settings(state_dir=Path(stack.folder), queue_names=stack.names)
+    os.environ["DAGSTER_HOME"] = dagster_home
+    dying = Dying(stack.open_queue(), "depth", lambda act: (act(), die()))
+    with dg.DagsterInstance.from_config(dagster_home) as instance:
+        given = {"settings": settings, "queue": dying, "records": stack.open_records()}
+        with dg.build_sensor_context(instance=instance, resources=given) as context:
+            screening_sensor(context)
 
 
 def run_until(is_done: Callable[[], object], stack: Stack, queue: Queue, records: SqlRecords, *, seconds: float = 30) -> None:

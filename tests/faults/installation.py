@@ -5,8 +5,11 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+
+import psutil
 
 from eye_dx_cli.serving import daemon_command, prepare_state
 from eye_dx_core import wiring
@@ -48,6 +51,7 @@ class Installation:
         self.queue: Queue = wiring.open_queue(self.settings)
         self.records: Records = wiring.open_records(self.settings)
         self._daemon: subprocess.Popen[bytes] | None = None
+        self._groups: list[int] = []
 
     def send(self, number: int) -> str:
         """Publish a screening; the id of its case."""
@@ -56,7 +60,9 @@ class Installation:
         return parse_screening(body, source_queue=queue, message_id=message_id, received_at=datetime.now(UTC)).case_id
 
     def start_daemon(self) -> None:
-        """Sensors, run queue and runs, in a process group of their own."""
+        """Sensors, run queue and runs, in a process group of their own; one that runs stays."""
+        if self._daemon is not None:
+            return
         told = {
             "EYE_DX_QUEUE_URL": self.settings.queue_address,
             "EYE_DX_RECORDS_URL": self.settings.records_address,
@@ -73,15 +79,36 @@ class Installation:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,  # noqa: PLW1509 - no thread has started
             )
+        self._groups.append(self._daemon.pid)
 
-    def kill_daemon(self) -> None:
-        """As a machine that loses power: the daemon, its code server and its run workers, at once."""
+    def cut_power(self) -> None:
+        """Kill the daemon, its code server and its run workers at once."""
+        for group in self._groups:
+            with suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+        self._groups.clear()
         if self._daemon is not None:
-            os.killpg(self._daemon.pid, signal.SIGKILL)
             self._daemon.wait()
             self._daemon = None
+
+    def kill_daemon(self) -> None:
+        """Kill the daemon alone; what it started goes on without it."""
+        if self._daemon is not None:
+            self._daemon.kill()
+            self._daemon.wait()
+            self._daemon = None
+
+    def kill_code_server(self) -> None:
+        """Kill the process in which sensors look and from which runs start; the daemon goes on without it."""
+        assert self._daemon is not None
+        for child in psutil.Process(self._daemon.pid).children():
+            if "grpc" in child.cmdline():
+                child.kill()
+
+    def pause(self, seconds: float) -> None:
+        time.sleep(seconds)
 
     def wait(self, is_done: Callable[[], object], seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -93,6 +120,6 @@ class Installation:
         return (self.settings.state / "daemon.log").read_text(encoding="utf-8", errors="replace")[-3000:]
 
     def close(self) -> None:
-        self.kill_daemon()
+        self.cut_power()
         self.records.close()
         self.queue.close()

@@ -13,6 +13,8 @@ from eye_dx_dagster.resources import as_dagster_failures
 
 RETRY = dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 _LONGEST_SECONDS = 3600
+# A sensor starts the next run as soon as something waits, so a run whose process died need not be run again for its own sake.
+STARTED_BY_SENSOR = {"dagster/max_retries": "0"}
 
 
 def utc_now() -> datetime:
@@ -131,13 +133,13 @@ def read_waiting_cases(context: dg.OpExecutionContext, settings: Settings, recor
     return len(done), champion.version
 
 
-@dg.job(executor_def=dg.in_process_executor, tags={"domain": "diagnosis"})
+@dg.job(executor_def=dg.in_process_executor, tags={"domain": "diagnosis"} | STARTED_BY_SENSOR)
 def diagnosis_job() -> None:
     """From waiting messages to AI results: drain, diagnose, deliver, stay ready. Safe to kill and to start again at any point."""
     stay_ready(deliver(diagnose(drain_screenings())))
 
 
-@dg.job(executor_def=dg.in_process_executor, tags={"domain": "delivery"})
+@dg.job(executor_def=dg.in_process_executor, tags={"domain": "delivery"} | STARTED_BY_SENSOR)
 def delivery_job() -> None:
     """Publish what an earlier run could not."""
     deliver.alias("deliver_outbox")()

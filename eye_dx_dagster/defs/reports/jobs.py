@@ -5,7 +5,7 @@ import dagster as dg
 from eye_dx_core.queue.port import Queue
 from eye_dx_core.records.port import Records
 from eye_dx_core.settings import Settings
-from eye_dx_dagster.defs.diagnosis.jobs import RETRY, deliver, utc_now
+from eye_dx_dagster.defs.diagnosis.jobs import RETRY, STARTED_BY_SENSOR, deliver, utc_now
 from eye_dx_dagster.resources import as_dagster_failures
 
 
@@ -40,7 +40,7 @@ def write_reports(context: dg.OpExecutionContext, settings: dg.ResourceParam[Set
     context.add_output_metadata({"written": len(reports), "by_template_instead": len(fallbacks)})
 
 
-@dg.job(executor_def=dg.in_process_executor, tags={"domain": "report"})
+@dg.job(executor_def=dg.in_process_executor, tags={"domain": "report"} | STARTED_BY_SENSOR)
 def report_job() -> None:
     """From doctors' reviews to delivered reports: drain, write, deliver. Safe to kill and to start again at any point."""
     deliver(write_reports(drain_reviews()))
