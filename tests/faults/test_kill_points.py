@@ -77,6 +77,7 @@ def test_the_tally_would_notice_a_loss_and_a_double(tmp_path: Path):
             publish_review(stack, queue, case_id)
         run_until(lambda: all(map(records.find_report, published)), stack, queue, records)
         (result,) = queue.receive(names.ai_results, limit=1)
+        queue.release(result)
         for message_id in ("another", "another"):
             queue.publish(names.ai_results, result.message.model_copy(update={"message_id": message_id}))
 
