@@ -14,14 +14,15 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import event, insert, select
 
 from eye_dx_core.errors import ConflictingMessage, NotFound, ServiceUnavailable, Unstorable
 from eye_dx_core.records import migrating
-from eye_dx_core.records.engine import open_engine
+from eye_dx_core.records.engine import open_engine, writing
 from eye_dx_core.records.memory import MemoryRecords
 from eye_dx_core.records.port import FARTHEST_SECONDS, MAX_ATTEMPTS, OutboxMessage, Records, Rejection, Work, pause_after
 from eye_dx_core.records.sql import SqlRecords
-from eye_dx_core.records.tables import metadata
+from eye_dx_core.records.tables import cases, metadata, outbox
 from eye_dx_core.schema.case import WireFormat
 from tests.builders import NOON, a_case, a_diagnosis, a_patient, a_report, a_review
 from tests.services import open_records, own_postgres
@@ -345,7 +346,7 @@ def test_the_schema_is_made_once_by_processes_that_start_together(url: str):
 OPEN_TOGETHER = """
 import sys, time
 from sqlalchemy import text
-from eye_dx_core.records.engine import open_engine, reading
+from eye_dx_core.records.engine import open_engine, writing, reading
 for number in range(40):
     time.sleep(max(0, float(sys.argv[2]) + 0.03 * number - time.time()))
     engine = open_engine(f"sqlite:///{sys.argv[1]}/{number}.db")
@@ -412,3 +413,39 @@ def test_an_unreachable_database_is_unavailable_and_the_text_holds_no_password()
 
     assert "geheim" not in str(caught.value)
     assert caught.value.is_transient
+
+
+def test_what_runs_and_sensors_ask_reads_an_index_however_much_is_stored(url: str):
+    """Many reported cases, as after years; the questions are caught as they are asked."""
+    records = open_records(url)
+    records.add_case(a_case(), b"{}")
+    engine, asked = records._engine, list[tuple[str, object]]()
+    with writing(engine) as connection:
+        row = dict(connection.execute(select(cases)).mappings().one())
+        done = {"state": "reported"}
+        connection.execute(
+            insert(cases), [row | done | {"case_id": f"c{n}", "message_id": f"m{n}", "external_id": f"x{n}"} for n in range(3000)]
+        )
+        sent = {"queue": "q", "type": "t", "sealed": b"", "position": 0, "created_at": NOON, "attempts": 1, "due_at": 0.0}
+        connection.execute(
+            insert(outbox), [sent | {"message_id": f"o{n}", "case_id": f"c{n}", "sent_at": NOON + n * DAY / 999} for n in range(3000)]
+        )
+        connection.exec_driver_sql("ANALYZE")
+
+    event.listen(engine, "before_cursor_execute", lambda *given: asked.append((given[2], given[3])))
+    records.find_work()
+    records.claim_undiagnosed(limit=8, lease_seconds=60)
+    records.claim_unreported(limit=1, lease_seconds=60)
+    records.unsent_messages(limit=20)
+    records.find_case_id(external_id="x")
+    records.add_case(a_case(), b"{}")
+    records.close()
+
+    explain, slow = ("EXPLAIN QUERY PLAN ", "SCAN") if engine.dialect.name == "sqlite" else ("EXPLAIN ", "Seq Scan")
+    looked = [(statement, given) for statement, given in asked if statement.startswith("SELECT")]
+    assert len(looked) >= 6
+    with engine.connect() as connection:
+        for statement, given in looked:
+            plan = [str(row[-1]) for row in connection.exec_driver_sql(explain + statement, given)]
+            assert not any(slow in line and ("cases" in line or "outbox" in line) for line in plan), (statement, plan)
+    engine.dispose()
