@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -159,6 +160,7 @@ def test_a_run_that_stays_ready_reads_what_comes_meanwhile(clinic: Clinic, tmp_p
 
 def test_a_run_that_stays_ready_gives_way_to_one_that_waits(clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("eye_dx_core.standby._LOOK_ASIDE_SECONDS", 0.1)
+    monkeypatch.setattr("eye_dx_dagster.defs.diagnosis.jobs._QUEUED_BY_RIGHT", timedelta())
     clinic.trust_a_model(tmp_path / "checkpoint")
     clinic.settings = Settings(state_dir=tmp_path, linger_seconds=3600)
     here = RemoteRepositoryOrigin(GrpcServerCodeLocationOrigin(host="localhost", port=1, location_name="here"), "here")

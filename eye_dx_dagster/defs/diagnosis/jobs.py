@@ -1,6 +1,6 @@
 """The diagnosis job: drain the queues, let the model read, send the results. Started by the sensors, with no payload."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
@@ -13,6 +13,7 @@ from eye_dx_dagster.resources import as_dagster_failures
 
 RETRY = dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 _LONGEST_SECONDS = 3600
+_QUEUED_BY_RIGHT = timedelta(seconds=10)
 # A sensor starts the next run as soon as something waits, so a run whose process died need not be run again for its own sake.
 STARTED_BY_SENSOR = {"dagster/max_retries": "0"}
 
@@ -95,7 +96,9 @@ def stay_ready(
         return True
 
     def is_anybody_waiting() -> bool:
-        return bool(context.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED]), limit=1))
+        # Every run is in the queue for a second; one that stays there waits for a place.
+        waiting = dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED], created_before=utc_now() - _QUEUED_BY_RIGHT)
+        return bool(context.instance.get_runs(waiting, limit=1))
 
     try:
         with as_dagster_failures():
