@@ -65,9 +65,10 @@ def as_dagster_failures() -> Generator[None]:
 
 @contextmanager
 def as_discreet_failures() -> Generator[None]:
-    """`as_dagster_failures` where patients' data are in hand: of an error that is not ours, only its class and where it came from.
+    """`as_dagster_failures` for work on patients' data and on photographs: of an error that is not ours, only class and place.
 
-    Dagster stores texts of errors and shows them to every operator, and another library's text may hold a patient's value.
+    Dagster stores texts of errors and shows them to every operator; another library's text may hold a value, or a file's name
+    that is a patient's.
     """
     try:
         with as_dagster_failures():

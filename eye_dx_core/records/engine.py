@@ -33,8 +33,8 @@ def open_engine(url: str) -> Engine:
 def _make_for_owner_only(engine: Engine) -> None:
     """Make a new file before SQLite does, which would let others read it; the files of its log take the mode of this one."""
     if engine.url.database not in (None, "", ":memory:"):
-        with suppress(OSError):  # SQLite says it when the file is asked for
-            Path(str(engine.url.database)).touch(mode=0o600)
+        with suppress(OSError):  # it is there, or SQLite will say what is wrong
+            Path(str(engine.url.database)).touch(mode=0o600, exist_ok=False)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ _PERSONAL = re.compile(
 )
 
 # Characters of folders' names such as 眼底照片, 白内障, 患者 or 门诊上传, which doctors write too; names of persons rarely have them.
-_NO_NAME = re.compile("[眼底斑视障病变盘光网膜照片图像检查筛右左双正常医院科室门诊年月日期号批组患者数据上传文件夹度]")
+_NO_NAME = re.compile("[眼底斑视障病变盘膜照片图像检查筛右左常医院室诊期号批组患者数据传件夹度]")
 
 
 def identifiers_of(case: Case, review: DoctorReview) -> tuple[re.Pattern[str], ...]:
