@@ -12,6 +12,7 @@ import typer
 
 from eye_dx_cli.showing import console, show_json, show_table
 from eye_dx_core import wiring
+from eye_dx_core.private_files import write_private
 from eye_dx_core.records.audit import AuditEvent, verify_chain
 from eye_dx_core.records.port import Records
 from eye_dx_core.settings import get_settings
@@ -40,7 +41,7 @@ def export(
     if output is None:
         show_json(exported)
         return
-    output.write_text(json.dumps(exported, ensure_ascii=False, indent=2), encoding="utf-8")
+    write_private(output, json.dumps(exported, ensure_ascii=False, indent=2).encode())
     console.print(f"exported {len(exported['patients'])} patients to {output}")
 
 
@@ -76,7 +77,7 @@ def message(
     with _opened() as records:
         raw = records.get_raw_message(case_id)
         records.add_audit(audit_event("read_message", case_id, {}))
-    output.write_bytes(raw)
+    write_private(output, raw)
     console.print(f"wrote {len(raw)} bytes to {output}")
 
 

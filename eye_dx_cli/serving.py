@@ -57,7 +57,10 @@ def only_daemon(settings: Settings) -> Generator[None]:
 
 
 def commands(settings: Settings) -> dict[str, list[str]]:
-    """The command of each process; all bind to this machine only, because neither UI has a login."""
+    """The command of each process; all bind to this machine only, because neither UI has a login.
+
+    Command lines are everybody's to read, so MLflow finds its database, whose URL may hold a password, in the environment.
+    """
     bin_folder = Path(sys.executable).parent
     workspace = str(_PROJECT / "workspace.yaml")
     return {
@@ -69,7 +72,7 @@ def commands(settings: Settings) -> dict[str, list[str]]:
         "mlflow": [
             *(str(bin_folder / "mlflow"), "server", "--host", "127.0.0.1", "--port", str(settings.mlflow_port), "--workers", "1"),
             *("--uvicorn-opts", "--log-level warning"),
-            *("--backend-store-uri", settings.mlflow_address, "--artifacts-destination", settings.mlflow_artifacts.as_uri()),
+            *("--artifacts-destination", settings.mlflow_artifacts.as_uri()),
         ],
     }
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from eye_dx_core.errors import EyeDxError, NotFound, ServiceUnavailable
+from eye_dx_core.private_files import write_private
 from eye_dx_core.queue.announcing import announce_diagnosis, announce_report
 from eye_dx_core.queue.topology import QueueNames
 from eye_dx_core.records.port import Records
@@ -171,11 +172,16 @@ def report_page(folder: Path, case_id: str) -> Path:
     return folder / f"{case_id}.html"
 
 
+def draft_of(page: Path) -> Path:
+    """Where a page is written before it is whole; it stays there when the writer dies."""
+    return page.with_suffix(".draft")
+
+
 def save_report_page(report: DiagnosisReport, case: Case, diagnosis: AiDiagnosis, *, folder: Path, timezone: ZoneInfo) -> Path:
     """Render the page that the patient gets; it is the only file that holds the patient's name."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     page = report_page(folder, case.case_id)
-    draft = page.with_suffix(".draft")
-    draft.write_text(render_html(report, case, diagnosis, tz=timezone), encoding="utf-8")
+    draft = draft_of(page)
+    write_private(draft, render_html(report, case, diagnosis, tz=timezone).encode())
     draft.replace(page)
     return page

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from eye_dx_core.casework import report_page
+from eye_dx_core.casework import draft_of, report_page
 from eye_dx_core.dataset.photo import sniff_format
 from eye_dx_core.errors import BadPhoto, NotFound
 from eye_dx_core.inference.photos import PhotoRoots
@@ -109,7 +109,9 @@ def _forget_photos(records: Records, shelves: Shelves, actor: str, at: datetime,
 
 def _delete_pages(shelves: Shelves, case_ids: Iterable[str]) -> None:
     for case_id in case_ids:
-        report_page(shelves.pages, case_id).unlink(missing_ok=True)
+        page = report_page(shelves.pages, case_id)
+        for file in (page, draft_of(page)):
+            file.unlink(missing_ok=True)
 
 
 def _delete_photos(shelves: Shelves, case: Case) -> int:

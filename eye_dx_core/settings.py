@@ -24,13 +24,14 @@ class Settings(BaseSettings):
     label_set: str = Field(default="eight", description="eight, twelve, thirteen or screen.")
     pretrained: Path | None = Field(default=None, description="RETFound or other weights to fine-tune; default the shipped small trunk.")
 
-    queue_url: str | None = Field(default=None, repr=False, description="amqp://…, sqlite:///…, postgresql+psycopg://… or memory://")
+    # A URL may hold a password, so all three are secrets.
+    queue_url: SecretStr | None = Field(default=None, description="amqp://…, sqlite:///…, postgresql+psycopg://… or memory://")
     queue_ca: Path | None = Field(default=None, description="PEM file of the authority that signed the broker's certificate (amqps://).")
     queue_names: QueueNames = QueueNames()
     not_assessed: NotAssessed = Field(
         default=NotAssessed.NULL, description="How result_check_queue tells what was not assessed: null, or omit the field."
     )
-    records_url: str | None = Field(default=None, repr=False, description="sqlite:///…, postgresql+psycopg://… or memory://")
+    records_url: SecretStr | None = Field(default=None, description="sqlite:///…, postgresql+psycopg://… or memory://")
     vault_keys: SecretStr | None = Field(
         default=None, description="Keys that seal the records, newest first, separated by spaces; `eye-dx vault new-key` prints one."
     )
@@ -38,7 +39,7 @@ class Settings(BaseSettings):
     keep_identities_days: int | None = Field(default=None, ge=1, description="Days after the last screening; default for ever.")
     keep_photos_days: int | None = Field(default=None, ge=1, description="Days until photographs of screenings are deleted; default never.")
     keep_messages_days: int | None = Field(default=90, ge=1, description="Days that messages are kept as they came.")
-    mlflow_tracking_uri: str | None = Field(default=None, repr=False)
+    mlflow_tracking_uri: SecretStr | None = None
     model_name: str = "eye-dx-fundus"
 
     photo_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
@@ -112,12 +113,12 @@ class Settings(BaseSettings):
     @property
     def queue_address(self) -> str:
         """URL of the queue."""
-        return self.queue_url or f"sqlite:///{self.data / 'queue.db'}"
+        return self.queue_url.get_secret_value() if self.queue_url else f"sqlite:///{self.data / 'queue.db'}"
 
     @property
     def records_address(self) -> str:
         """URL of the records."""
-        return self.records_url or f"sqlite:///{self.data / 'records.db'}"
+        return self.records_url.get_secret_value() if self.records_url else f"sqlite:///{self.data / 'records.db'}"
 
     @property
     def vault_key_path(self) -> Path:
@@ -127,7 +128,8 @@ class Settings(BaseSettings):
     @property
     def mlflow_address(self) -> str:
         """URL of the MLflow store."""
-        return self.mlflow_tracking_uri or f"sqlite:///{self.state / 'mlruns' / 'mlflow.db'}"
+        uri = self.mlflow_tracking_uri
+        return uri.get_secret_value() if uri else f"sqlite:///{self.state / 'mlruns' / 'mlflow.db'}"
 
     @property
     def mlflow_artifacts(self) -> Path:
@@ -153,6 +155,8 @@ _THIRD_PARTY_ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    # It would print the store's URL, with the password in it, after every run.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     # By default a tracking server that is gone is asked for four minutes, and a run with retries waits for it four times.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
@@ -180,7 +184,11 @@ def get_settings() -> Settings:
 
 def child_environment(settings: Settings) -> dict[str, str]:
     """The environment for processes we start: the same state folder, Dagster's home, and third parties held short."""
-    ours = {"EYE_DX_STATE_DIR": str(settings.state), "DAGSTER_HOME": str(settings.dagster_home)}
+    ours = {
+        "EYE_DX_STATE_DIR": str(settings.state),
+        "DAGSTER_HOME": str(settings.dagster_home),
+        "MLFLOW_BACKEND_STORE_URI": settings.mlflow_address,  # for its server, which `eye-dx up` starts
+    }
     return dict(os.environ) | _THIRD_PARTY_ENVIRONMENT | ours  # noqa: TID251
 
 

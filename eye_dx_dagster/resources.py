@@ -1,5 +1,6 @@
 """What assets, ops and sensors are given: ports, opened when a run needs them and closed after it."""
 
+import traceback
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
@@ -60,3 +61,20 @@ def as_dagster_failures() -> Generator[None]:
         yield
     except EyeDxError as error:
         raise dg.Failure(description=str(error), allow_retries=error.is_transient) from error
+
+
+@contextmanager
+def as_discreet_failures() -> Generator[None]:
+    """`as_dagster_failures` for work on patients' data and on photographs: of an error that is not ours, only class and place.
+
+    Dagster stores texts of errors and shows them to every operator; another library's text may hold a value, or a file's name
+    that is a patient's.
+    """
+    try:
+        with as_dagster_failures():
+            yield
+    except dg.Failure:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it was, its text must not be stored
+        where = dg.MetadataValue.text("".join(traceback.format_tb(error.__traceback__)))
+        raise dg.Failure(f"an error of ours ({type(error).__name__})", metadata={"where": where}) from None

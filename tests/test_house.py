@@ -37,6 +37,19 @@ def test_no_tracked_text_holds_a_pickle_an_absolute_path_a_registry_or_a_secret(
     assert [path.name for path in texts if re.search(pattern, path.read_text(encoding="utf-8", errors="ignore"))] == []
 
 
+def test_nothing_that_we_load_can_run_code():
+    modules = r"import (?:cloudpickle|dill|joblib|shelve|marshal|jsonpickle)|from (?:pickle|cloudpickle|dill|joblib|shelve|marshal)\b"
+    calls = r"joblib\.load|yaml\.(?:load|unsafe_load)\b|(?<![\w.])(?:eval|exec)\(|\.load_model\(|allow_pickle=True|weights_only=False"
+    texts = {path: path.read_text(encoding="utf-8") for package in PACKAGES for path in (PROJECT / package).rglob("*.py")}
+
+    assert {path.name: found for path, text in texts.items() if (found := re.findall(f"{modules}|{calls}", text))} == {}
+    # Of pickle itself nothing is wanted but the name of its error, which says that weights held code.
+    assert [path.name for path, text in texts.items() if "import pickle" in text] == ["weight_file.py"]
+    assert set(re.findall(r"\bpickle\.\w+", texts[PROJECT / "eye_dx_core/model/weight_file.py"])) == {"pickle.UnpicklingError"}
+    loads = [call for text in texts.values() for call in re.findall(r"torch\.load\([^)]*\)", text)]
+    assert all("weights_only=True" in call for call in loads), loads
+
+
 def test_state_folders_track_a_page_or_the_configuration_only():
     kept = {
         path.relative_to(PROJECT).as_posix()

@@ -102,8 +102,7 @@ def _diagnose(case: Case, photos: Sequence[PhotoPrediction], predictor: Predicto
 def _diagnose_eye(eye: Laterality | None, photos: Sequence[PhotoPrediction]) -> EyeDiagnosis:
     """An eye is as its worst photo, except that a photo which could not be read does not undo one that could."""
     read = [photo for photo in photos if photo.outcome is not Outcome.NOT_ASSESSED]
-    worst = worst_of(read or photos)
-    assert worst is not None  # noqa: S101 - the caller gives at least one photo
+    worst = max(read or photos, key=_badness)  # the caller gives at least one photo
     return EyeDiagnosis(
         eye=eye,
         photos=tuple(photos),

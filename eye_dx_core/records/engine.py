@@ -3,7 +3,8 @@
 import sqlite3
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -23,9 +24,17 @@ def open_engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
         return create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args={"connect_timeout": 5})
     engine = create_engine(url, hide_parameters=True, connect_args={"timeout": _WAIT_SECONDS})
+    _make_for_owner_only(engine)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _make_for_owner_only(engine: Engine) -> None:
+    """Make a new file before SQLite does, which would let others read it; the files of its log take the mode of this one."""
+    if engine.url.database not in (None, "", ":memory:"):
+        with suppress(OSError):  # it is there, or SQLite will say what is wrong
+            Path(str(engine.url.database)).touch(mode=0o600, exist_ok=False)
 
 
 @contextmanager

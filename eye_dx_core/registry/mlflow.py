@@ -270,7 +270,8 @@ def _errors(not_found: str = "not in the registry") -> Generator[None]:
     except MlflowException as error:
         if error.error_code in _NOT_FOUND:
             raise NotFound(not_found) from None
-        raise ServiceUnavailable(f"MLflow did not do it ({error.error_code}): {_LOOK}") from error
-    except Exception as error:
+        # Its text repeats the store's URL with the password in it, and Dagster stores the texts of causes.
+        raise ServiceUnavailable(f"MLflow did not do it ({error.error_code}): {_LOOK}") from None
+    except Exception as error:  # noqa: BLE001 - its text may hold the password too
         # Its client lets through whatever its database and HTTP libraries raise.
-        raise ServiceUnavailable(f"MLflow did not do it ({type(error).__name__}): {_LOOK}") from error
+        raise ServiceUnavailable(f"MLflow did not do it ({type(error).__name__}): {_LOOK}") from None

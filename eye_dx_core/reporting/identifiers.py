@@ -16,6 +16,9 @@ _PERSONAL = re.compile(
     r"|[A-Za-z0-9._+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+"
 )
 
+# Characters of folders' names such as 眼底照片, 白内障, 患者 or 门诊上传, which doctors write too; names of persons rarely have them.
+_NO_NAME = re.compile("[眼底斑视障病变盘膜照片图像检查筛右左常医院室诊期号批组患者数据传件夹度]")
+
 
 def identifiers_of(case: Case, review: DoctorReview) -> tuple[re.Pattern[str], ...]:
     """Patterns for everything that names this patient, this case or this doctor."""
@@ -23,6 +26,7 @@ def identifiers_of(case: Case, review: DoctorReview) -> tuple[re.Pattern[str], .
     photos = case.screening.photos
     known = [patient.name, patient.phone, patient.patient_id, review.doctor_name, case.case_id, case.message_id, case.external_id]
     names = [*known, review.review_id, *(photo.location for photo in photos), *(_file_name(photo.location) for photo in photos)]
+    names += [name for photo in photos for name in _names_in(photo.location)]
     wanted = sorted({normalise(name) for name in names if name and len(name) > 1}, key=len, reverse=True)
     birth = [_date_pattern(patient.birth_date)] if patient.birth_date else []
     return tuple(re.compile(_whole_word(name), re.IGNORECASE) for name in wanted) + tuple(birth)
@@ -56,6 +60,12 @@ def _file_name(location: str) -> str | None:
     """The bare file name; a short one such as `OD.jpg` names nobody, and hiding it would hide the eye."""
     name = re.split(r"[\\/]", location)[-1]
     return name if len(name) > len("left.jpeg") else None
+
+
+def _names_in(location: str) -> list[str]:
+    """Chinese words of a path that may be the patient's name: the four-queue protocol tells no other."""
+    words = re.findall(r"(?<![\u4e00-\u9fff])[\u4e00-\u9fff]{2,4}(?![\u4e00-\u9fff])", location)
+    return [word for word in words if not _NO_NAME.search(word)]
 
 
 def _whole_word(name: str) -> str:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from eye_dx_core import wiring
 from eye_dx_core.backup import snapshot
@@ -181,7 +182,7 @@ def test_what_is_there_is_kept_unless_it_is_to_be_replaced_and_then_moved_aside(
     assert not report_page(settings.report_folder, "case-2").exists()
     assert (aside / "data/reports/case-2.html").read_text() == "later"
     assert (aside / "data/records.db-wal").read_bytes() == b"left by a crash"
-    moved = settings.model_copy(update={"records_url": f"sqlite:///{aside}/data/records.db"})
+    moved = settings.model_copy(update={"records_url": SecretStr(f"sqlite:///{aside}/data/records.db")})
     with closing(wiring.open_records(moved)) as records:
         assert records.get_case("case-2") == a_case("case-2")
 
@@ -195,7 +196,7 @@ def test_what_is_there_is_kept_unless_it_is_to_be_replaced_and_then_moved_aside(
     ],
 )
 def test_what_is_not_in_sqlite_is_refused_with_what_to_use_instead(tmp_path: Path, name: str, url: str, instead: str):
-    settings = an_installation(tmp_path / "state").model_copy(update={name: url})
+    settings = an_installation(tmp_path / "state").model_copy(update={name: SecretStr(url)})
 
     for act in (lambda: a_backup(settings, tmp_path / "backups"), lambda: restore(settings, a_backup_of_another(tmp_path))):
         with pytest.raises(BadSettings, match=instead) as refused:

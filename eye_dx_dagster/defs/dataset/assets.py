@@ -6,7 +6,7 @@ import dagster as dg
 
 from eye_dx_core.errors import BadDataset
 from eye_dx_core.settings import Settings
-from eye_dx_dagster.resources import as_dagster_failures
+from eye_dx_dagster.resources import as_discreet_failures
 
 GROUP, OWNERS = "dataset", ["team:ml-engineering"]
 
@@ -48,7 +48,7 @@ def dataset_manifest(context: dg.AssetExecutionContext, settings: dg.ResourcePar
     from eye_dx_core.dataset.scanning import scan_photos
     from eye_dx_core.schema.condition import LABEL_SETS
 
-    with as_dagster_failures():
+    with as_discreet_failures():
         if settings.label_set not in LABEL_SETS:
             raise BadDataset(f"EYE_DX_LABEL_SET must be one of {', '.join(LABEL_SETS)}")
         manifest = scan_photos(settings.training_photos, label_set=LABEL_SETS[settings.label_set])
@@ -87,7 +87,7 @@ def imbalance_report(settings: dg.ResourceParam[Settings]) -> dg.MaterializeResu
     from eye_dx_core.dataset.imbalance import analyse_imbalance, imbalance_figure, imbalance_markdown
     from eye_dx_core.dataset.manifest import load_manifest
 
-    with as_dagster_failures():
+    with as_discreet_failures():
         report = analyse_imbalance(load_manifest(settings.prepared / "manifest.json").counts)
     figure = imbalance_figure(report)
     (settings.prepared / "imbalance.json").write_text(report.model_dump_json(indent=2), encoding="utf-8")
@@ -115,7 +115,7 @@ def dataset_splits(settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult
     from eye_dx_core.dataset.splitting import find_splits, save_splits, split_by_patient
 
     path = settings.prepared / "splits.json"
-    with as_dagster_failures():
+    with as_discreet_failures():
         splits = split_by_patient(load_manifest(settings.prepared / "manifest.json"), seed=0, previous=find_splits(path))
     save_splits(splits, path)
     return dg.MaterializeResult(

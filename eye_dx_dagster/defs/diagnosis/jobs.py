@@ -9,7 +9,7 @@ from eye_dx_core.queue.port import Queue
 from eye_dx_core.records.port import Records
 from eye_dx_core.registry.port import ModelRegistry
 from eye_dx_core.settings import Settings
-from eye_dx_dagster.resources import as_dagster_failures
+from eye_dx_dagster.resources import as_discreet_failures
 
 RETRY = dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 _LONGEST_SECONDS = 3600
@@ -30,7 +30,7 @@ def drain_screenings(
     """Store waiting screenings and settle their messages; what cannot be understood becomes a dead letter with its reason."""
     from eye_dx_core.queue.draining import drain_screenings as drain
 
-    with as_dagster_failures():
+    with as_discreet_failures():
         result = drain(queue, records, names=settings.queue_names, limit=settings.drain_limit, now=utc_now)
     context.add_output_metadata(result.model_dump())
 
@@ -43,7 +43,7 @@ def diagnose(
     registry: dg.ResourceParam[ModelRegistry],
 ) -> None:
     """Let the champion read the waiting cases; its version is stored in every diagnosis."""
-    with as_dagster_failures():
+    with as_discreet_failures():
         if not records.find_work().to_diagnose:
             context.log.info("no case waits for a diagnosis")
             return
@@ -58,7 +58,7 @@ def deliver(
     """Publish what waits in the outbox; a message counts as sent only after the broker confirmed it."""
     from eye_dx_core.queue.outbox import deliver_outbox
 
-    with as_dagster_failures():
+    with as_discreet_failures():
         delivered = deliver_outbox(queue, records, limit=settings.drain_limit, now=utc_now)
     context.add_output_metadata({"sent": delivered.sent, "failed": delivered.failed})
 
@@ -101,7 +101,7 @@ def stay_ready(
         return bool(context.instance.get_runs(waiting, limit=1))
 
     try:
-        with as_dagster_failures():
+        with as_discreet_failures():
             passes = stand_by(work, must_give_way=is_anybody_waiting, idle_seconds=settings.linger_seconds, total_seconds=_LONGEST_SECONDS)
         context.add_output_metadata({"passes": passes})
     except DagsterExecutionInterruptedError:

@@ -9,7 +9,7 @@ from eye_dx_core.queue.port import Queue
 from eye_dx_core.records.port import Records
 from eye_dx_core.settings import Settings, get_settings
 from eye_dx_dagster.defs.diagnosis.jobs import utc_now
-from eye_dx_dagster.resources import as_dagster_failures
+from eye_dx_dagster.resources import as_discreet_failures
 
 WARNING_ONLY = frozenset({core.no_dead_letters.__name__})
 """What nobody waits for. Every other broken claim keeps a result from a patient."""
@@ -30,7 +30,7 @@ def message_flow(
 
     The checks are the alarms; each says what to do. When this is not fresh, nobody is looking: the daemon or its runs stand still.
     """
-    with as_dagster_failures():
+    with as_discreet_failures():
         flow = core.look_at_flow(queue, records, names=settings.queue_names, at=utc_now())
     findings = core.judge(flow, alarm_after=timedelta(minutes=settings.alarm_minutes))
     return dg.MaterializeResult(metadata=_metadata(flow), check_results=[_to_check(one) for one in findings])

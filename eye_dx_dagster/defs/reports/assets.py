@@ -8,7 +8,7 @@ import dagster as dg
 from eye_dx_core.records.port import Records
 from eye_dx_core.settings import Settings, get_settings
 from eye_dx_dagster.defs.dataset.assets import inline_png
-from eye_dx_dagster.resources import as_dagster_failures
+from eye_dx_dagster.resources import as_discreet_failures
 
 # Today's partition exists from midnight on (end_offset), so that the day can be looked at before it is over.
 DAYS = dg.DailyPartitionsDefinition(start_date="2026-01-01", timezone=get_settings().timezone, end_offset=1)
@@ -40,7 +40,7 @@ def daily_diagnosis_report(
     day = date.fromisoformat(context.partition_key)
     since = datetime(day.year, day.month, day.day, tzinfo=zone)
     until = since + timedelta(days=1)
-    with as_dagster_failures():
+    with as_discreet_failures():
         report = summarise_day(records.case_records(since=since, until=until), records.rejections(since=since, until=until), day=day)
     folder = settings.data / "daily"
     folder.mkdir(parents=True, exist_ok=True)

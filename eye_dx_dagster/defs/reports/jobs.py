@@ -6,7 +6,7 @@ from eye_dx_core.queue.port import Queue
 from eye_dx_core.records.port import Records
 from eye_dx_core.settings import Settings
 from eye_dx_dagster.defs.diagnosis.jobs import RETRY, STARTED_BY_SENSOR, deliver, utc_now
-from eye_dx_dagster.resources import as_dagster_failures
+from eye_dx_dagster.resources import as_discreet_failures
 
 
 @dg.op(retry_policy=RETRY, tags={"domain": "report"}, out=dg.Out(dg.Nothing))
@@ -16,7 +16,7 @@ def drain_reviews(
     """Store waiting reviews with what the AI had said, and settle their messages."""
     from eye_dx_core.queue.draining import drain_reviews as drain
 
-    with as_dagster_failures():
+    with as_discreet_failures():
         result = drain(queue, records, names=settings.queue_names, limit=settings.drain_limit, now=utc_now)
     context.add_output_metadata(result.model_dump())
 
@@ -26,7 +26,7 @@ def write_reports(context: dg.OpExecutionContext, settings: dg.ResourceParam[Set
     """Write the report of every reviewed case; after the last retry the template writes instead of the language model."""
     from eye_dx_core import casework, wiring
 
-    with as_dagster_failures():
+    with as_discreet_failures():
         reports = casework.report_waiting(
             records,
             wiring.find_chat_model(settings),

@@ -43,6 +43,16 @@ def test_no_identifier_is_in_the_facts_or_in_the_prompt():
     assert [secret for secret in secrets_of(case, review) if secret in told] == []
 
 
+def test_a_patient_whom_only_a_path_names_is_hidden_too_and_words_of_medicine_are_not():
+    case = a_case(photos=("眼底照片/白内障/钱测试_右眼.jpg", "上传/孙试验2/OS.jpg"))
+    nobody = case.model_copy(update={"screening": case.screening.model_copy(update={"patient": None})})
+    review = a_review(conclusion="钱测试：白内障，眼底照片清晰；与孙试验不同。右眼上传重拍")
+
+    told = facts_of(nobody, a_diagnosis(), review).doctor_conclusion
+
+    assert told == "［已隐去］：白内障，眼底照片清晰；与［已隐去］不同。右眼上传重拍"
+
+
 def test_facts_have_no_field_that_could_hold_an_identity():
     fields = {*LlmFacts.model_fields, *EyeFacts.model_fields, *AiFacts.model_fields}
 
