@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from eye_dx_core.errors import EyeDxError, NotFound, ServiceUnavailable
+from eye_dx_core.errors import ChatModelUnavailable, EyeDxError, NotFound
 from eye_dx_core.private_files import write_private
 from eye_dx_core.queue.announcing import announce_diagnosis, announce_report
 from eye_dx_core.queue.topology import QueueNames
@@ -116,7 +116,8 @@ def report_waiting(
     the template writes instead, for this and all further cases, and the report says so in `fallback_reason`.
 
     Raises:
-        ServiceUnavailable: the language model does not answer, and this is not the last try.
+        ChatModelUnavailable: the language model does not answer, and this is not the last try.
+        ServiceUnavailable: the records do not answer.
     """
     done: list[DiagnosisReport] = []
     fallback_reason: str | None = None
@@ -128,7 +129,7 @@ def report_waiting(
         case_id = claimed[0].case_id
         try:
             done.append(write(case_id, chat_model=chat_model, fallback_reason=fallback_reason))
-        except ServiceUnavailable as error:
+        except ChatModelUnavailable as error:
             if not is_last_try:
                 records.release_case(case_id)
                 raise

@@ -16,6 +16,10 @@ class ServiceUnavailable(EyeDxError):
     is_transient = True
 
 
+class ChatModelUnavailable(ServiceUnavailable):
+    """The language model did not answer, or is overloaded; a report need not wait for it for ever."""
+
+
 class BadSettings(EyeDxError):
     """A setting or combination of settings cannot work; the text says which and what to write instead."""
 

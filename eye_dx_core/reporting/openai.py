@@ -10,7 +10,7 @@ import httpx2  # what the SDK speaks HTTP with
 from openai import APIConnectionError, APIError, APIStatusError, BadRequestError, DefaultHttpxClient, OpenAI, UnprocessableEntityError
 from openai.types.chat import ChatCompletion
 
-from eye_dx_core.errors import BadReport, ServiceUnavailable
+from eye_dx_core.errors import BadReport, ChatModelUnavailable
 
 _BUSY = {408, 409, 425, 429}
 
@@ -38,14 +38,14 @@ class OpenAiChatModel:
         with OpenAI(base_url=self._base_url, api_key=self._api_key, http_client=patient, timeout=patient.seconds, max_retries=1) as client:
             try:
                 completion = self._climb_down(client, messages, _ladder(json_schema))
-            except (BadReport, ServiceUnavailable):
+            except (BadReport, ChatModelUnavailable):
                 raise
             except APIStatusError as error:
                 raise _of_status(error.status_code) from None
             except APIConnectionError as error:  # timeouts too
-                raise ServiceUnavailable(f"the language model did not answer ({type(error).__name__})") from None
+                raise ChatModelUnavailable(f"the language model did not answer ({type(error).__name__})") from None
             except (APIError, ValueError):
-                raise ServiceUnavailable("the language model's endpoint answered with something that is no completion") from None
+                raise ChatModelUnavailable("the language model's endpoint answered with something that is no completion") from None
         return _read(completion)
 
     def _climb_down(self, client: OpenAI, messages: list[dict[str, str]], ladder: list[dict[str, Any]]) -> object:
@@ -101,17 +101,17 @@ def _ladder(json_schema: dict[str, object]) -> list[dict[str, Any]]:
     ]
 
 
-def _of_status(status: int) -> BadReport | ServiceUnavailable:
+def _of_status(status: int) -> BadReport | ChatModelUnavailable:
     """A busy or broken endpoint may recover; a wrong key or model name stays wrong, and patients should not wait for it."""
     if status in _BUSY or status >= 500:
-        return ServiceUnavailable(f"the language model answered with HTTP {status}")
+        return ChatModelUnavailable(f"the language model answered with HTTP {status}")
     return BadReport(f"http_{status}")
 
 
 def _read(completion: object) -> dict[str, object]:
     # A proxy's HTML page comes out of the SDK as a plain string.
     if not isinstance(completion, ChatCompletion):
-        raise ServiceUnavailable("the language model's endpoint answered with something that is no completion")
+        raise ChatModelUnavailable("the language model's endpoint answered with something that is no completion")
     choices = cast("list[Any] | None", completion.choices)
     if not choices:
         raise BadReport("empty")

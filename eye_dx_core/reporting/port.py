@@ -6,7 +6,7 @@ from typing import Protocol
 class ChatModel(Protocol):
     """A chat model that answers a system and a user text with one JSON object.
 
-    Raises `ServiceUnavailable` when the endpoint does not answer or is overloaded, and `BadReport` when it refuses,
+    Raises `ChatModelUnavailable` when the endpoint does not answer or is overloaded, and `BadReport` when it refuses,
     is cut off or answers with something that is no JSON object.
     """
 

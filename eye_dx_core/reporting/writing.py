@@ -55,7 +55,7 @@ def write_report(
         fallback_reason: why the template writes where a language model is configured, such as `UNAVAILABLE`.
 
     Raises:
-        ServiceUnavailable: the chat model does not answer. The caller may retry, or call again without it.
+        ChatModelUnavailable: the chat model does not answer. The caller may retry, or call again without it.
     """
     facts = facts_of(case, diagnosis, review)
     written = _write_checked(facts, chat_model, identifiers_of(case, review)) if chat_model else _by_template(facts, fallback_reason)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from eye_dx_core.errors import BadReport, ServiceUnavailable
+from eye_dx_core.errors import BadReport, ChatModelUnavailable
 from eye_dx_core.reporting.memory import ScriptedChatModel
 from eye_dx_core.reporting.narrative import ANSWER_SCHEMA
 from eye_dx_core.reporting.openai import OpenAiChatModel
@@ -35,7 +35,7 @@ def adapter(request: pytest.FixtureRequest, endpoint: LoopbackEndpoint) -> Calla
 
     def build(fate: str) -> ChatModel:
         if request.param == "scripted":
-            return ScriptedChatModel({"good": ANSWER, "busy": ServiceUnavailable("busy"), "refusal": BadReport("refusal")}[fate])
+            return ScriptedChatModel({"good": ANSWER, "busy": ChatModelUnavailable("busy"), "refusal": BadReport("refusal")}[fate])
         answers: dict[str, Answer] = {
             "good": (200, completion(TEXT)),
             "busy": (503, error("busy")),
@@ -52,7 +52,7 @@ def test_a_good_answer_comes_as_an_object(adapter: Callable[[str], ChatModel]):
 
 
 def test_a_busy_endpoint_is_worth_another_try(adapter: Callable[[str], ChatModel]):
-    with pytest.raises(ServiceUnavailable) as caught:
+    with pytest.raises(ChatModelUnavailable) as caught:
         ask(adapter("busy"))
     assert caught.value.is_transient
 
@@ -98,7 +98,7 @@ def test_an_object_is_found_in_a_fence_after_thoughts_and_in_prose(endpoint: Loo
 def test_overload_is_tried_twice_and_then_unavailable(endpoint: LoopbackEndpoint, status: int):
     endpoint.answer = lambda _: (status, error("busy"))
 
-    with pytest.raises(ServiceUnavailable, match=str(status)):
+    with pytest.raises(ChatModelUnavailable, match=str(status)):
         ask(a_model(endpoint))
     assert len(endpoint.requests) == 2
 
@@ -114,7 +114,7 @@ def test_a_wrong_key_or_model_is_no_reason_to_wait(endpoint: LoopbackEndpoint, s
 def test_a_proxys_html_page_is_unavailable(endpoint: LoopbackEndpoint):
     endpoint.answer = lambda _: (200, "<html><body>Sign in</body></html>")
 
-    with pytest.raises(ServiceUnavailable, match="no completion"):
+    with pytest.raises(ChatModelUnavailable, match="no completion"):
         ask(a_model(endpoint))
 
 
@@ -124,7 +124,7 @@ def test_a_slow_endpoint_is_unavailable(endpoint: LoopbackEndpoint):
         return 200, completion(TEXT)
 
     endpoint.answer = slow
-    with pytest.raises(ServiceUnavailable, match="APITimeoutError"):
+    with pytest.raises(ChatModelUnavailable, match="APITimeoutError"):
         ask(a_model(endpoint, timeout_seconds=0.2))
 
 
@@ -134,7 +134,7 @@ def test_blank_lines_before_an_answer_are_no_harm_and_no_reason_to_wait_longer(e
 
     endpoint.blank_lines = 50
     started = time.monotonic()
-    with pytest.raises(ServiceUnavailable, match="APITimeoutError"):
+    with pytest.raises(ChatModelUnavailable, match="APITimeoutError"):
         ask(a_model(endpoint, timeout_seconds=0.3))
     assert time.monotonic() - started < 4
 
@@ -143,7 +143,7 @@ def test_no_endpoint_at_all_is_unavailable(endpoint: LoopbackEndpoint):
     model = a_model(endpoint)
     endpoint.server.server_close()
 
-    with pytest.raises(ServiceUnavailable):
+    with pytest.raises(ChatModelUnavailable):
         ask(OpenAiChatModel(base_url="http://127.0.0.1:9/v1", api_key="k", model="m", timeout_seconds=1))
     assert model.name == "openai/m"
 

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from eye_dx_core.casework import ReportOutlet, report_waiting
-from eye_dx_core.errors import ServiceUnavailable
+from eye_dx_core.errors import ChatModelUnavailable, ServiceUnavailable
 from eye_dx_core.queue.topology import QueueNames
 from eye_dx_core.records.memory import MemoryRecords
 from eye_dx_core.reporting.memory import ScriptedChatModel
@@ -39,9 +39,9 @@ def write(records: MemoryRecords, chat_model: ChatModel | None, folder: Path, *,
 
 
 def test_a_silent_model_leaves_every_case_for_the_next_try(reviewed: MemoryRecords, tmp_path: Path):
-    silent = ScriptedChatModel(ServiceUnavailable("busy"))
+    silent = ScriptedChatModel(ChatModelUnavailable("busy"))
 
-    with pytest.raises(ServiceUnavailable):
+    with pytest.raises(ChatModelUnavailable):
         write(reviewed, silent, tmp_path)
 
     assert len(silent.asked) == 1
@@ -50,13 +50,23 @@ def test_a_silent_model_leaves_every_case_for_the_next_try(reviewed: MemoryRecor
 
 
 def test_on_the_last_try_the_template_writes_and_the_report_says_why(reviewed: MemoryRecords, tmp_path: Path):
-    silent = ScriptedChatModel(ServiceUnavailable("busy"))
+    silent = ScriptedChatModel(ChatModelUnavailable("busy"))
 
     written = write(reviewed, silent, tmp_path, is_last_try=True)
 
     assert [(one.writer, one.fallback_reason) for one in written] == [(TEMPLATE, "model_unavailable")] * 2
     assert len(silent.asked) == 1  # the second patient does not wait for a model that is down
     assert not reviewed.find_work().to_report
+
+
+def test_records_that_are_down_are_not_taken_for_a_silent_model(reviewed: MemoryRecords, tmp_path: Path):
+    def down(*_: object) -> bool:
+        raise ServiceUnavailable("the records did not answer")
+
+    reviewed.add_report = down  # pyright: ignore[reportAttributeAccessIssue]
+
+    with pytest.raises(ServiceUnavailable, match="the records did not answer"):
+        write(reviewed, ScriptedChatModel(ChatModelUnavailable("busy")), tmp_path, is_last_try=True)
 
 
 def test_without_a_configured_model_the_template_is_no_fallback(reviewed: MemoryRecords, tmp_path: Path):

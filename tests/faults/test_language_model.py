@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from eye_dx_core.casework import ReportOutlet, report_waiting
-from eye_dx_core.errors import ServiceUnavailable
+from eye_dx_core.errors import ChatModelUnavailable
 from eye_dx_core.queue.announcing import announce_diagnosis
 from eye_dx_core.queue.topology import QueueNames
 from eye_dx_core.records.sql import SqlRecords
@@ -98,7 +98,7 @@ def test_a_silent_endpoint_gives_cases_back_until_the_last_try_when_the_template
 
     tries = 6 if fate == "broken" else 1  # more often than a case may be claimed: giving back is no attempt
     for _ in range(tries):
-        with pytest.raises(ServiceUnavailable, match="the language model"):
+        with pytest.raises(ChatModelUnavailable, match="the language model"):
             write(reviewed, url, tmp_path)
         assert (reviewed.backlog().unreported, reviewed.find_work().to_report) == (len(CASES), True)
         assert reviewed.find_report("case-1") is None
@@ -143,7 +143,7 @@ def test_an_endpoint_that_comes_back_between_two_tries_finds_the_same_cases(
     answers = iter([(200, completion(NONSENSE))] * 2)  # the first case ends with the template, the second meets silence
     endpoint.answer = lambda _: next(answers, (503, error("busy")))
 
-    with pytest.raises(ServiceUnavailable):
+    with pytest.raises(ChatModelUnavailable):
         write(reviewed, endpoint.url, tmp_path)
     assert reviewed.find_report("case-1") is not None
     endpoint.answer = lambda _: (200, completion(NONSENSE))

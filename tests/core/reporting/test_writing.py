@@ -2,7 +2,7 @@
 
 import pytest
 
-from eye_dx_core.errors import BadReport, ServiceUnavailable
+from eye_dx_core.errors import BadReport, ChatModelUnavailable
 from eye_dx_core.reporting.facts import facts_of
 from eye_dx_core.reporting.memory import ScriptedChatModel
 from eye_dx_core.reporting.template import write_by_template
@@ -78,8 +78,8 @@ def test_an_empty_answer_is_asked_for_once_more():
 
 
 def test_a_model_that_does_not_answer_is_left_to_the_caller():
-    with pytest.raises(ServiceUnavailable):
-        write(ScriptedChatModel(ServiceUnavailable("busy")))
+    with pytest.raises(ChatModelUnavailable):
+        write(ScriptedChatModel(ChatModelUnavailable("busy")))
 
 
 @pytest.mark.parametrize("model", [None, ScriptedChatModel(a_good_answer()), ScriptedChatModel(a_bad_answer())])
