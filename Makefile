@@ -34,8 +34,8 @@ test: $(READY) ## Run the tests (services that do not answer are skipped unless 
 test-slow: $(READY) ## Run the tests that take minutes
 	@$(BIN)/python -m pytest -m slow
 
-test-faults: $(READY) ## Kill, stop, fill and starve everything, many times (long)
-	@$(BIN)/python -m pytest -m faults tests/faults
+test-faults: $(READY) ## Kill, stop, fill and starve everything, many times (about an hour)
+	@rm -f .fault-table; EYE_DX_FAULT_TABLE=$(CURDIR)/.fault-table $(BIN)/python -m pytest -m faults tests/faults; status=$$?; cat .fault-table; exit $$status
 
 check: $(READY) ## Format, lint, types, import contracts, tests
 	@$(BIN)/ruff format --check
