@@ -73,7 +73,6 @@ def diagnose_waiting(
         for case, diagnosis in _read_together_or_alone(cases, predictor, photos, now, failed):
             if records.add_diagnosis(diagnosis, [announce(case, diagnosis, now=now())]):
                 done.append(diagnosis)
-        _log.info("%s cases read so far", len(done))
     if failed:
         raise EyeDxError(f"{len(failed)} of {len(failed) + len(done)} cases could not be read: {', '.join(failed)}")
     return tuple(done)

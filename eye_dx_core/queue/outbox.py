@@ -1,7 +1,7 @@
 """Sends what was stored to be sent; a message counts as sent only after the broker has confirmed it."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from eye_dx_core.errors import MessageTooLarge, Unroutable
@@ -18,17 +18,29 @@ class Delivered(Frozen):
     sent: int = 0
     failed: int = 0
 
+    def __add__(self, other: "Delivered") -> "Delivered":
+        return Delivered(sent=self.sent + other.sent, failed=self.failed + other.failed)
+
 
 def deliver_outbox(queue: Queue, records: Records, *, limit: int, now: Callable[[], datetime]) -> Delivered:
-    """Publish unsent messages, those that never failed first; those of one case keep their order.
+    """Publish what is unsent and due, `limit` messages at a time, those that never failed first; those of one case keep their order.
 
     Dying between confirm and mark publishes the message again under the same message id, which receivers drop.
 
     Raises:
         ServiceUnavailable: the broker does not answer; nothing more would go out now.
     """
+    total = Delivered()
+    while messages := records.unsent_messages(limit=limit):
+        delivered = _deliver(queue, records, messages, now)
+        total += delivered
+        if not delivered.sent:
+            break
+    return total
+
+
+def _deliver(queue: Queue, records: Records, messages: Sequence[OutboxMessage], now: Callable[[], datetime]) -> Delivered:
     sent, waiting_cases = 0, set[str]()
-    messages = records.unsent_messages(limit=limit)
     for message in messages:
         if message.case_id in waiting_cases:
             continue

@@ -13,6 +13,8 @@ from eye_dx_dagster.resources import as_discreet_failures
 
 RETRY = dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 _LONGEST_SECONDS = 3600
+# So many cases are read before their results go out: nobody waits for a whole backlog to be read.
+_READ_TOGETHER = 50
 _QUEUED_BY_RIGHT = timedelta(seconds=10)
 # A sensor starts the next run as soon as something waits, so a run whose process died need not be run again for its own sake.
 STARTED_BY_SENSOR = {"dagster/max_retries": "0"}
@@ -42,7 +44,7 @@ def diagnose(
     records: dg.ResourceParam[Records],
     registry: dg.ResourceParam[ModelRegistry],
 ) -> None:
-    """Let the champion read the waiting cases; its version is stored in every diagnosis."""
+    """Let the champion read the cases that have waited longest; its version is stored in every diagnosis. `stay_ready` reads the rest."""
     with as_discreet_failures():
         if not records.find_work().to_diagnose:
             context.log.info("no case waits for a diagnosis")
@@ -117,7 +119,7 @@ def find_screenings(settings: Settings, queue: Queue, records: Records) -> dict[
 
 
 def read_waiting_cases(context: dg.OpExecutionContext, settings: Settings, records: Records, registry: ModelRegistry) -> tuple[int, str]:
-    """Read waiting cases with whoever is the champion now; return how many, and the champion's version."""
+    """Read some waiting cases with whoever is the champion now; return how many, and the champion's version."""
     from eye_dx_core import casework, wiring
 
     champion = wiring.get_champion(registry)
@@ -128,7 +130,7 @@ def read_waiting_cases(context: dg.OpExecutionContext, settings: Settings, recor
         wiring.load_predictor(registry, champion),
         wiring.photo_roots(settings),
         outlet=wiring.diagnosis_outlet(settings),
-        limit=settings.drain_limit,
+        limit=_READ_TOGETHER,
         micro_batch=settings.micro_batch,
         lease_seconds=settings.lease_seconds,
         now=utc_now,
