@@ -42,7 +42,6 @@ def restore(
     from eye_dx_core.backup.restoring import restore_backup
 
     settings = get_settings()
-    settings.dagster_home.mkdir(parents=True, exist_ok=True)
     with only_daemon(settings):
         restored = restore_backup(settings, folder, event=audit_event("restore", "records", {"backup": folder.name}), replace=replace)
     console.print(f"restored the state of {restored.manifest.made_at:%Y-%m-%d %H:%M:%S %Z} ({len(restored.manifest.files)} files)")

@@ -1,7 +1,7 @@
 """`eye-dx queue`: send a message, see what waits, see and replay what was set aside, write the contract for partners."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 from uuid import uuid4
@@ -48,6 +48,25 @@ def depth(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
         show_json(depths)
     else:
         show_table("Waiting messages", ("queue", "messages"), depths.items())
+
+
+@app.command()
+def discard(
+    reason: Annotated[str, typer.Option(help="Why; it stands in the audit log, so name nobody.")],
+    older_than_days: Annotated[int, typer.Option(min=0, help="Only those that were set aside so long ago.")] = 0,
+) -> None:
+    """Delete dead letters for good, once nobody can mend them."""
+    from eye_dx_cli.records import audit_event
+
+    settings, before = get_settings(), datetime.now(UTC) - timedelta(days=older_than_days)
+    port, records = wiring.open_queue(settings), wiring.open_records(settings)
+    try:
+        discarded = port.discard_dead_letters(before=before)
+        records.add_audit(audit_event("discard", settings.queue_names.dead, {"messages": discarded, "reason": reason}))
+    finally:
+        records.close()
+        port.close()
+    console.print(f"discarded {discarded}")
 
 
 @app.command()

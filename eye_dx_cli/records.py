@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
+from eye_dx_cli.serving import only_daemon
 from eye_dx_cli.showing import console, show_json, show_table
 from eye_dx_core import wiring
 from eye_dx_core.private_files import write_private
@@ -85,7 +86,9 @@ def message(
 def rearm() -> None:
     """Let cases be tried again that failed too often, after what made them fail is mended."""
     with _opened() as records:
-        console.print(f"{records.rearm_stuck()} cases will be tried again")
+        cases = records.rearm_stuck()
+        records.add_audit(audit_event("rearm", "records", {"cases": cases}))
+    console.print(f"{cases} cases will be tried again")
 
 
 @app.command()
@@ -117,14 +120,27 @@ def new_key() -> None:
 
 @vault_app.command()
 def rotate() -> None:
-    """Seal everything with a new key. Nothing else may run meanwhile; a rotation that was cut off is finished by another one."""
-    from eye_dx_cli.serving import only_daemon
+    """Seal everything with a new key; the old keys stay until `forget-old-keys`. Nothing else may run meanwhile."""
     from eye_dx_core import rotation
 
     settings = get_settings()
     with only_daemon(settings):
         resealed = rotation.rotate_key(settings, event=audit_event("rotate_key", "vault", {}))
-    console.print(f"{resealed} contents sealed with a new key; backups made before need the old one")
+    console.print(
+        f"{resealed} contents sealed with the new key. Keep a copy of it elsewhere, and restart everything that uses the records."
+    )
+    console.print("Then `eye-dx vault forget-old-keys`; backups made before need the old keys.")
+
+
+@vault_app.command()
+def forget_old_keys() -> None:
+    """Drop all keys but the first, after a rotation and a restart of everything. Backups made before need them: keep a copy."""
+    from eye_dx_core import rotation
+
+    settings = get_settings()
+    with only_daemon(settings):
+        rotation.forget_old_keys(settings, event=audit_event("forget_old_keys", "vault", {}))
+    console.print("the first key is the only one now")
 
 
 @contextmanager

@@ -48,6 +48,7 @@ def only_daemon(settings: Settings) -> Generator[None]:
     Raises:
         BadSettings: somebody holds it.
     """
+    settings.dagster_home.mkdir(parents=True, exist_ok=True)
     with (settings.dagster_home / "daemon.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

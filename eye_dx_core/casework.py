@@ -163,7 +163,11 @@ def report_case(
     )
     # The page first: if we die in between, the row is missing and the page is written again with the same content.
     save_report_page(report, record.case, record.diagnosis, folder=outlet.folder, timezone=outlet.timezone)
-    records.add_report(report, [announce_report(record.case, record.diagnosis, report, names=outlet.names, now=now())])
+    is_new = records.add_report(report, [announce_report(record.case, record.diagnosis, report, names=outlet.names, now=now())])
+    if not is_new and records.find_report(case_id) is None:
+        # Erased while it was written: the page tells of a person whom nobody may know any more.
+        report_page(outlet.folder, case_id).unlink(missing_ok=True)
+        raise NotFound(f"{case_id} was erased while its report was written")
     return report
 
 

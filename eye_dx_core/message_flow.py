@@ -27,6 +27,7 @@ class MessageFlow(Frozen):
     at: AwareDatetime
     depths: dict[str, int]
     waiting: int
+    waiting_screenings: int
     dead: int
     oldest_dead: tuple[SetAside, ...]
     backlog: Backlog
@@ -66,6 +67,7 @@ def look_at_flow(queue: Queue, records: Records, *, names: QueueNames, at: datet
         at=at,
         depths=depths,
         waiting=sum(depths[name] for name in names.screening_queues + names.review_queues),
+        waiting_screenings=sum(depths[name] for name in names.screening_queues),
         dead=depths[names.dead],
         oldest_dead=tuple(SetAside(queue=one.queue, reason=one.reason, died_at=one.died_at) for one in letters),
         backlog=records.backlog(),
@@ -85,6 +87,15 @@ def every_result_is_delivered_in_time(flow: MessageFlow, alarm_after: timedelta)
     return _in_time(flow.backlog.unsent, flow.age(flow.backlog.oldest_unsent_at), alarm_after, "unsent")
 
 
+def every_screening_is_taken_in_time(flow: MessageFlow, alarm_after: timedelta) -> tuple[bool, str]:
+    """Screenings that wait on a queue are taken in. If none was for EYE_DX_ALARM_MINUTES, look for the sensor and the daemon."""
+    if not flow.waiting_screenings:
+        return True, "none waits"
+    taken_at = flow.backlog.last_taken_at
+    idle = "none was ever taken in" if taken_at is None else f"the last was taken in {in_words(flow.age(taken_at))} ago"
+    return taken_at is not None and flow.age(taken_at) <= alarm_after, f"{flow.waiting_screenings} wait; {idle}"
+
+
 def every_case_is_read_in_time(flow: MessageFlow, alarm_after: timedelta) -> tuple[bool, str]:
     """No case waits longer than EYE_DX_ALARM_MINUTES for the model; if one does, see the diagnosis runs: they say what is missing."""
     return _in_time(flow.backlog.undiagnosed, flow.age(flow.backlog.oldest_undiagnosed_at), alarm_after, "undiagnosed")
@@ -96,7 +107,13 @@ def no_case_is_stuck(flow: MessageFlow, alarm_after: timedelta) -> tuple[bool, s
     return stuck == 0, f"{stuck} stuck: mend the cause, then `eye-dx records rearm`" if stuck else "none"
 
 
-CLAIMS: tuple[Rule, ...] = (no_dead_letters, every_result_is_delivered_in_time, every_case_is_read_in_time, no_case_is_stuck)
+CLAIMS: tuple[Rule, ...] = (
+    no_dead_letters,
+    every_screening_is_taken_in_time,
+    every_case_is_read_in_time,
+    every_result_is_delivered_in_time,
+    no_case_is_stuck,
+)
 
 
 def judge(flow: MessageFlow, *, alarm_after: timedelta) -> tuple[Finding, ...]:

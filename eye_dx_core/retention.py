@@ -7,8 +7,9 @@ from pathlib import Path
 
 from eye_dx_core.casework import draft_of, report_page
 from eye_dx_core.dataset.photo import sniff_format
-from eye_dx_core.errors import BadPhoto, NotFound
+from eye_dx_core.errors import BadPhoto, EyeDxError, NotFound
 from eye_dx_core.inference.photos import PhotoRoots
+from eye_dx_core.queue.port import Queue
 from eye_dx_core.records.audit import AuditEvent, pseudonym
 from eye_dx_core.records.port import Records
 from eye_dx_core.schema.case import Case
@@ -68,43 +69,65 @@ def erase_patient(
         raise NotFound("there is no case of this patient")
     _delete_pages(shelves, (case.case_id for case in cases))
     photos = sum(len(case.screening.photos) for case in cases)
-    deleted = sum(_delete_photos(shelves, case) for case in cases) if with_photos else 0
+    deleted = sum(_delete_photos(shelves, case, is_mounted=True).deleted for case in cases) if with_photos else 0
     counts: dict[str, int | str] = {"cases": len(cases), "photos_deleted": deleted, "photos_left": photos - deleted, "reason": reason}
     event = AuditEvent(at=at, actor=actor, action="erase", subject=pseudonym(patient_id), details=counts)
     records.erase_patient(patient_id, event)
     return Erased(cases=len(cases), photos=deleted, photos_left=photos - deleted)
 
 
-def forget_after_terms(records: Records, terms: Terms, *, shelves: Shelves, actor: str, now: Callable[[], datetime]) -> Forgotten:
-    """Delete what is kept longer than its term."""
+def forget_after_terms(
+    queue: Queue, records: Records, terms: Terms, *, shelves: Shelves, actor: str, now: Callable[[], datetime]
+) -> Forgotten:
+    """Delete what is kept longer than its term. Dead letters are messages too.
+
+    Raises:
+        EyeDxError: photographs could not be deleted; everything else was done, and they are tried again next time.
+    """
     at = now()
-    return Forgotten(
-        identities=_forget_identities(records, shelves, actor, at, before=at - terms.identities) if terms.identities else 0,
-        photos=_forget_photos(records, shelves, actor, at, before=at - terms.photos) if terms.photos else 0,
-        messages=records.drop_raw_messages(
-            before=at - terms.messages, event=AuditEvent(at=at, actor=actor, action="drop_messages", subject="messages")
-        )
-        if terms.messages
-        else 0,
-    )
+    messages = identities = 0
+    if terms.messages:
+        event = AuditEvent(at=at, actor=actor, action="drop_messages", subject="messages")
+        messages = records.drop_raw_messages(before=at - terms.messages, event=event)
+        messages += queue.discard_dead_letters(before=at - terms.messages)
+    if terms.photos:  # before the identities: with an identity go the locations of its photographs
+        photos, left = _forget_photos(records, shelves, actor, at, before=at - terms.photos)
+    else:
+        photos, left = 0, 0
+    if terms.identities:
+        identities = _forget_identities(records, shelves, actor, at, before=at - terms.identities)
+    if left:
+        raise EyeDxError(f"the photographs of {left} cases could not be deleted: are their folders mounted, and may we write there?")
+    return Forgotten(identities=identities, photos=photos, messages=messages)
 
 
 def _forget_identities(records: Records, shelves: Shelves, actor: str, at: datetime, *, before: datetime) -> int:
-    unseen = records.find_identities_to_forget(unseen_since=before)
-    for patient_id in unseen:
+    forgotten = 0
+    for patient_id in records.find_identities_to_forget(unseen_since=before):
         _delete_pages(shelves, records.find_case_ids(patient_id=patient_id))
-        records.forget_identity(patient_id, AuditEvent(at=at, actor=actor, action="forget_identity", subject=pseudonym(patient_id)))
-    return len(unseen)
+        event = AuditEvent(at=at, actor=actor, action="forget_identity", subject=pseudonym(patient_id))
+        forgotten += records.forget_identity(patient_id, unseen_since=before, event=event)
+    return forgotten
 
 
-def _forget_photos(records: Records, shelves: Shelves, actor: str, at: datetime, *, before: datetime) -> int:
-    total = 0
-    while cases := records.cases_with_photos(before=before, limit=_BATCH):
-        deleted = sum(_delete_photos(shelves, case) for case in cases)
-        event = AuditEvent(at=at, actor=actor, action="delete_photos", subject=f"{len(cases)} cases", details={"photos_deleted": deleted})
-        records.mark_photos_deleted([case.case_id for case in cases], event)
-        total += deleted
-    return total
+def _forget_photos(records: Records, shelves: Shelves, actor: str, at: datetime, *, before: datetime) -> tuple[int, int]:
+    """Delete photographs case by case; return how many, and of how many cases some had to stay."""
+    total, left = 0, set[str]()
+    is_mounted = shelves.photos.are_there  # asked once: the last photograph of a folder leaves it empty too
+    while True:
+        found = records.cases_with_photos(before=before, limit=_BATCH + len(left))
+        cases = [case for case in found if case.case_id not in left]
+        if not cases:
+            return total, len(left)
+        deleted = {case.case_id: _delete_photos(shelves, case, is_mounted=is_mounted) for case in cases}
+        left |= {case_id for case_id, outcome in deleted.items() if outcome.stuck}
+        done = [case_id for case_id in deleted if case_id not in left]
+        count = sum(outcome.deleted for outcome in deleted.values())
+        if done:
+            details: dict[str, int | str] = {"photos_deleted": count}
+            event = AuditEvent(at=at, actor=actor, action="delete_photos", subject=f"{len(done)} cases", details=details)
+            records.mark_photos_deleted(done, event)
+        total += count
 
 
 def _delete_pages(shelves: Shelves, case_ids: Iterable[str]) -> None:
@@ -114,20 +137,31 @@ def _delete_pages(shelves: Shelves, case_ids: Iterable[str]) -> None:
             file.unlink(missing_ok=True)
 
 
-def _delete_photos(shelves: Shelves, case: Case) -> int:
-    """Delete the photographs of a case; return how many.
+@dataclass
+class _Outcome:
+    """Of one case: photographs deleted, and those that are still there, or may be, because their folder is not."""
 
-    A message may name any file under the roots: what is no picture, or is a training photograph, stays.
+    deleted: int = 0
+    stuck: int = 0
+
+
+def _delete_photos(shelves: Shelves, case: Case, *, is_mounted: bool) -> _Outcome:
+    """Delete the photographs of a case.
+
+    A message may name any file under the roots: what is no picture, or is a training photograph, stays and counts as settled.
     """
-    deleted = 0
+    outcome = _Outcome()
     for photo in case.screening.photos:
         try:
             path = shelves.photos.find_photo(photo.location)
-        except BadPhoto:
-            continue
-        with path.open("rb") as file:
-            is_picture = sniff_format(file.read(16)) is not None
-        if is_picture and not path.is_relative_to(shelves.training_photos):
-            path.unlink()
-            deleted += 1
-    return deleted
+            with path.open("rb") as file:
+                is_picture = sniff_format(file.read(16)) is not None
+            if is_picture and not path.is_relative_to(shelves.training_photos):
+                path.unlink()
+                outcome.deleted += 1
+        except BadPhoto as error:
+            # A folder that is not mounted looks empty, and its photographs are not gone.
+            outcome.stuck += error.reason == "missing" and not is_mounted
+        except OSError:
+            outcome.stuck += 1
+    return outcome

@@ -74,6 +74,12 @@ class Settings(BaseSettings):
         return values | {"photo_roots": tuple(Path(root) for root in roots.split(os.pathsep) if root)} if isinstance(roots, str) else values
 
     @model_validator(mode="after")
+    def _photos_go_first(self) -> "Settings":
+        if self.keep_identities_days and (self.keep_photos_days or 0) > self.keep_identities_days:
+            raise ValueError("EYE_DX_KEEP_PHOTOS_DAYS must not be longer than EYE_DX_KEEP_IDENTITIES_DAYS: names stand in file names")
+        return self
+
+    @model_validator(mode="after")
     def _llm_is_whole(self) -> "Settings":
         given = [value is not None for value in (self.llm_base_url, self.llm_api_key, self.llm_model)]
         if any(given) and not all(given):

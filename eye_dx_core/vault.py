@@ -77,6 +77,7 @@ def read_keys(file: Path) -> tuple[str, ...]:
 def write_keys(file: Path, keys: Sequence[str]) -> None:
     """Replace the keys of a file in one step."""
     _draft_of(file, keys).replace(file)
+    _flush_folder(file)
 
 
 def _to_bytes(key: str) -> bytes:
@@ -99,6 +100,16 @@ def _make_key_file(file: Path) -> None:
         pass
     finally:
         draft.unlink()
+    _flush_folder(file)
+
+
+def _flush_folder(file: Path) -> None:
+    """A name is durable only when its folder is: what is sealed must not outlive its key in a power cut."""
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _draft_of(file: Path, keys: Sequence[str]) -> Path:

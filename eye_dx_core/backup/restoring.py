@@ -65,7 +65,9 @@ def _stage_checked(backup: Path, manifest: BackupManifest, stage: Path) -> None:
     stage.mkdir(mode=0o700, parents=True)
     for name, expected in manifest.files.items():
         copy = stage / name
-        copy.parent.mkdir(parents=True, exist_ok=True)
+        for folder in reversed(copy.relative_to(stage).parents[:-1]):
+            (stage / folder).mkdir(mode=0o700, exist_ok=True)
+        copy.touch(mode=0o600)
         try:
             shutil.copyfile(backup / name, copy)
         except FileNotFoundError:

@@ -14,6 +14,11 @@ class PhotoRoots:
         self._base = base.resolve()
         self._roots = tuple(root.resolve() for root in (*roots, base))
 
+    @property
+    def are_there(self) -> bool:
+        """Whether every folder exists and holds something; one that is not mounted is empty."""
+        return all(root.is_dir() and any(root.iterdir()) for root in self._roots)
+
     def find_photo(self, location: str) -> Path:
         """The file that a message means, with symbolic links and `..` resolved.
 

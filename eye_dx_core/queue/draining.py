@@ -62,7 +62,7 @@ def drain_reviews(queue: Queue, records: Records, *, names: QueueNames, limit: i
     def take(delivery: Delivery) -> DrainResult:
         message = delivery.message
         parsed = parse_review(message.body, message_id=message.message_id, received_at=now())
-        return _taken(is_new=records.add_review(_to_review(records, delivery.queue, parsed)), unknown_fields=parsed.unknown_fields)
+        return _taken(is_new=records.add_review(_to_review(records, names, delivery.queue, parsed)), unknown_fields=parsed.unknown_fields)
 
     return _drain(queue, records, names.review_queues, take, limit=limit, now=now)
 
@@ -71,8 +71,9 @@ def _taken(*, is_new: bool, unknown_fields: int) -> DrainResult:
     return DrainResult(new=int(is_new), repeated=int(not is_new), unknown_fields=unknown_fields)
 
 
-def _to_review(records: Records, queue: str, parsed: ReviewMessage) -> DoctorReview:
-    case_id = parsed.case_id or records.find_case_id(external_id=parsed.external_id or "")
+def _to_review(records: Records, names: QueueNames, queue: str, parsed: ReviewMessage) -> DoctorReview:
+    answered = names.screenings_answered_by(queue)
+    case_id = parsed.case_id or records.find_case_id(external_id=parsed.external_id or "", source_queues=answered)
     if case_id is None:
         raise NotFound(_NO_CASE)
     diagnosis = records.find_diagnosis(case_id)

@@ -95,6 +95,13 @@ class MemoryQueue:
         """See the port."""
         return tuple(self._dead[:limit])
 
+    def discard_dead_letters(self, *, before: datetime) -> int:
+        """See the port."""
+        with self._lock:
+            kept = [letter for letter in self._dead if letter.died_at >= before]
+            discarded, self._dead = len(self._dead) - len(kept), kept
+            return discarded
+
     def replay_dead_letters(self, *, limit: int) -> int:
         """See the port."""
         with self._lock:

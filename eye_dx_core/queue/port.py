@@ -1,5 +1,6 @@
 """What we need of a message queue; every adapter passes the same contract tests."""
 
+from datetime import datetime
 from typing import Protocol
 
 from pydantic import AwareDatetime, Field
@@ -124,6 +125,10 @@ class Queue(Protocol):
 
     def dead_letters(self, *, limit: int) -> tuple[DeadLetter, ...]:
         """Look at the oldest dead letters without taking them."""
+        ...
+
+    def discard_dead_letters(self, *, before: datetime) -> int:
+        """Delete the dead letters that were set aside before then; return how many."""
         ...
 
     def replay_dead_letters(self, *, limit: int) -> int:

@@ -147,10 +147,28 @@ class RabbitQueue:
         with self._errors(), self._connected().channel() as channel:
             for method, properties, body in _get(channel, self._names.dead, limit):
                 letter = _to_dead_letter(method, properties, body)
-                self._publish(self._names.route_of(letter.queue), letter.message)
+                if letter.queue not in (*self._names.screening_queues, *self._names.review_queues):
+                    continue  # nobody reads there: anybody may put a letter here, and claim any origin
+                try:
+                    self._publish(self._names.route_of(letter.queue), letter.message)
+                except UnroutableError:
+                    _log.warning("a dead letter of %s stays: its queue is gone", letter.queue)
+                    continue
                 channel.basic_ack(method.delivery_tag)
                 replayed += 1
         return replayed
+
+    def discard_dead_letters(self, *, before: datetime) -> int:
+        """See the port."""
+        discarded = 0
+        left = self.depth(self._names.dead)
+        with self._errors(), self._connected().channel() as channel:
+            # Closing the channel puts those back that are kept.
+            for method, properties, body in _get(channel, self._names.dead, left):
+                if _to_dead_letter(method, properties, body).died_at < before:
+                    channel.basic_ack(method.delivery_tag)
+                    discarded += 1
+        return discarded
 
     def close(self) -> None:
         """See the port."""

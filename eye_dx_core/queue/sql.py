@@ -35,7 +35,7 @@ from sqlalchemy import (
     update,
 )
 
-from eye_dx_core.errors import ServiceUnavailable, StaleDelivery
+from eye_dx_core.errors import BadSettings, EyeDxError, ServiceUnavailable, StaleDelivery
 from eye_dx_core.queue.port import (
     DELIVERY_LIMIT_REASON,
     MAX_DELAY_SECONDS,
@@ -50,6 +50,7 @@ from eye_dx_core.records.engine import database_errors, forget_deleted_rows, ope
 from eye_dx_core.vault import Vault
 
 _metadata = MetaData()
+_UNREADABLE = "sealed with another key, or damaged on the disk"
 
 # SQLite gives out row ids only to a plain INTEGER key.
 _messages = Table(
@@ -90,8 +91,11 @@ class SqlQueue:
         self._names, self._vault, self._lease_seconds, self._now = names, vault, lease_seconds, now
         self.delivery_limit = delivery_limit
         self._engine = open_engine(url)
-        with database_errors("queue"), writing(self._engine) as connection:
-            _make_table(connection, vault)
+        try:
+            _make_table_once(self._engine, vault)
+        except EyeDxError:
+            self._engine.dispose()
+            raise
         self._file = _file_of(self._engine)
         self._identity = _identity_of(self._file)
 
@@ -157,7 +161,7 @@ class SqlQueue:
         with self._reading() as connection:
             return tuple(
                 DeadLetter(
-                    message=self._to_message(row),
+                    message=self._to_message(row, or_empty=True),
                     queue=row.died_in,
                     reason=row.reason,
                     died_at=datetime.fromtimestamp(row.died_at, UTC),
@@ -165,13 +169,23 @@ class SqlQueue:
                 for row in connection.execute(oldest)
             )
 
-    def replay_dead_letters(self, *, limit: int) -> int:
+    def discard_dead_letters(self, *, before: datetime) -> int:
         """See the port."""
+        old = (_messages.c.queue == self._names.dead) & (_messages.c.died_at < before.timestamp())
+        with self._writing() as connection:
+            discarded = connection.execute(delete(_messages).where(old)).rowcount
+        if discarded:
+            forget_deleted_rows(self._engine)
+        return discarded
+
+    def replay_dead_letters(self, *, limit: int) -> int:
+        """See the port. They go as they are sealed, so that one which cannot be opened holds up no other."""
         oldest = select(_messages).where(_messages.c.queue == self._names.dead).order_by(_messages.c.died_at).limit(limit)
         with self._writing() as connection:
             rows = connection.execute(oldest.with_for_update(skip_locked=True)).all()
             for row in rows:
-                self._add(connection, row.died_in, self._to_message(row))
+                again = {"queue": row.died_in, "sealed": row.sealed, "properties": row.properties, "deliveries": 0, "claimed_until": 0.0}
+                connection.execute(insert(_messages).values(again))
             connection.execute(delete(_messages).where(_messages.c.position.in_([row.position for row in rows])))
             return len(rows)
 
@@ -230,15 +244,15 @@ class SqlQueue:
         token, rows = uuid4().hex, _messages.c.position.in_(positions)
         claim = {"token": token, "claimed_until": self._seconds() + self._lease_seconds, "deliveries": _messages.c.deliveries + 1}
         connection.execute(update(_messages).where(rows).values(claim))
-        return [
-            Delivery(
-                queue=queue,
-                message=self._to_message(row),
-                token=f"{row.position}:{token}",
-                delivery_count=row.deliveries,
-            )
-            for row in connection.execute(select(_messages).where(rows).order_by(_messages.c.position))
-        ]
+        claimed: list[Delivery] = []
+        for row in connection.execute(select(_messages).where(rows).order_by(_messages.c.position)).all():
+            try:
+                message = self._to_message(row)
+            except BadSettings:
+                self._bury(connection, [row.position], queue=queue, reason=_UNREADABLE)
+                continue
+            claimed.append(Delivery(queue=queue, message=message, token=f"{row.position}:{token}", delivery_count=row.deliveries))
+        return claimed
 
     def _position(self, connection: Connection, delivery: Delivery) -> int:
         """Row of a delivery that is still held by its token, locked for this transaction."""
@@ -261,8 +275,32 @@ class SqlQueue:
         row = {"queue": queue, "sealed": self._vault.seal(message.body), "properties": properties, "deliveries": 0, "claimed_until": 0.0}
         connection.execute(insert(_messages).values(row))
 
-    def _to_message(self, row: Row[Any]) -> Message:
-        return Message.model_validate(json.loads(row.properties) | {"body": self._vault.unseal(row.sealed)})
+    def _to_message(self, row: Row[Any], *, or_empty: bool = False) -> Message:
+        try:
+            body = self._vault.unseal(row.sealed)
+        except BadSettings:
+            if not or_empty:
+                raise
+            body = b""
+        return Message.model_validate(json.loads(row.properties) | {"body": body})
+
+
+def _make_table_once(engine: Engine, vault: Vault) -> None:
+    """Look before taking the write lock: sensors open the queue every few seconds.
+
+    Raises:
+        BadSettings: the vault does not open what came last; a new message must not be sealed with another key.
+    """
+    with database_errors("queue"):
+        with reading(engine) as connection:
+            there = set(inspect(connection).get_table_names())
+            if _messages.name in there and "queue_messages" not in there:
+                newest = connection.execute(select(_messages.c.sealed).order_by(_messages.c.position.desc()).limit(1)).scalar()
+                if newest is not None:
+                    vault.unseal(newest)
+                return
+        with writing(engine) as connection:
+            _make_table(connection, vault)
 
 
 def _make_table(connection: Connection, vault: Vault) -> None:

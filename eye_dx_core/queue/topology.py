@@ -51,6 +51,10 @@ class QueueNames(Frozen):
         """Every queue on which doctors' reviews come in."""
         return (self.reviews, self.partner_reviews)
 
+    def screenings_answered_by(self, review_queue: str) -> tuple[str, ...]:
+        """On which queues the cases came that reviews on this queue may mean: an id is its sender's own."""
+        return (self.partner_screenings,) if review_queue == self.partner_reviews else (self.screenings, self.flat_screenings)
+
     def route_of(self, queue: str) -> Route:
         """How to reach a queue; an unknown name is taken as one of ours."""
         if queue == self.flat_screenings:

@@ -55,7 +55,7 @@ def verify_chain(entries: Iterable[AuditEntry]) -> tuple[int, str]:
 
 
 def pseudonym(patient_id: str) -> str:
-    """How the log names a patient: who knows the id can find the entry, and the entry does not tell the id."""
+    """How the log names a patient: who knows the id can find the entry. It is no secret: ids can be tried out."""
     return "patient:" + hashlib.sha256(patient_id.encode()).hexdigest()[:32]
 
 

@@ -31,11 +31,14 @@ class Custody(Protocol):
         ...
 
     def find_identities_to_forget(self, *, unseen_since: datetime) -> tuple[str, ...]:
-        """Ids of patients with an identity and without a screening since then."""
+        """Ids of patients with an identity, without a screening since then, and with every screening read."""
         ...
 
-    def forget_identity(self, patient_id: str, event: AuditEvent) -> None:
-        """Delete who a patient is, and with it messages, notes and locations of photographs, where names can stand; note it."""
+    def forget_identity(self, patient_id: str, *, unseen_since: datetime, event: AuditEvent) -> bool:
+        """Delete who a patient is, and with it messages, notes and locations of photographs, where names can stand; note it.
+
+        False, and nothing is deleted, when the patient has come again meanwhile, or a screening was not read yet.
+        """
         ...
 
     def cases_with_photos(self, *, before: datetime, limit: int) -> tuple[Case, ...]:

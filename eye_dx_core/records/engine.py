@@ -1,5 +1,6 @@
 """How we open a database: durable, with short waits, and with errors that carry no values."""
 
+import logging
 import sqlite3
 import time
 from collections.abc import Generator
@@ -12,6 +13,7 @@ from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
 
 from eye_dx_core.errors import ServiceUnavailable, Unstorable
 
+_log = logging.getLogger(__name__)
 _WRITE = "eye_dx_write"
 _WAIT_SECONDS = 15
 # A file that is opened needs its index of the log, a few kB beside it, before anything can be read.
@@ -111,6 +113,8 @@ def forget_deleted_rows(engine: Engine) -> None:
     with database_errors("records"):
         connection = engine.raw_connection()
         try:
-            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            is_busy, *_ = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if is_busy:
+                _log.warning("somebody reads the database: what was deleted leaves its log with the next write that finds nobody")
         finally:
             connection.close()

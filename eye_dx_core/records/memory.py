@@ -90,10 +90,13 @@ class MemoryRecords:
         patient = case.screening.patient
         return case.with_identity(self._identities.get(patient.patient_id, Identity())) if patient else case
 
-    def find_case_id(self, *, external_id: str) -> str | None:
+    def find_case_id(self, *, external_id: str, source_queues: Sequence[str]) -> str | None:
         """See the port."""
         with self._lock:
-            known = [held.case for held in self._held.values() if held.case.external_id == external_id]
+            cases = (held.case for held in self._held.values() if held.case.source_queue in source_queues)
+            known = [case for case in cases if case.external_id == external_id]
+            if len({case.producer for case in known}) > 1:
+                raise ConflictingMessage("two senders use this id: name the case by case_id")
             return max(known, key=lambda case: case.received_at).case_id if known else None
 
     def claim_undiagnosed(self, *, limit: int, lease_seconds: float) -> tuple[Case, ...]:
@@ -246,6 +249,9 @@ class MemoryRecords:
                 stuck=sum(one.is_stuck for one in undiagnosed + unreported),
                 oldest_undiagnosed_at=min((one.case.received_at for one in undiagnosed), default=None),
                 oldest_unsent_at=min((one.created_at for one in unsent), default=None),
+                last_taken_at=max(
+                    (*(one.case.received_at for one in self._held.values()), *(one.rejected_at for one in self._rejections)), default=None
+                ),
             )
 
     def find_work(self) -> Work:
@@ -301,15 +307,21 @@ class MemoryRecords:
         """See the port."""
         with self._lock:
             seen = {one: [held.case.received_at for held in self._of_patient(one)] for one in self._identities}
-            return tuple(one for one, times in seen.items() if times and max(times) < unseen_since)
+            return tuple(one for one, times in seen.items() if times and self._may_forget(one, unseen_since))
 
-    def forget_identity(self, patient_id: str, event: AuditEvent) -> None:
+    def _may_forget(self, patient_id: str, unseen_since: datetime) -> bool:
+        return all(held.case.received_at < unseen_since and held.diagnosis for held in self._of_patient(patient_id))
+
+    def forget_identity(self, patient_id: str, *, unseen_since: datetime, event: AuditEvent) -> bool:
         """See the port."""
         with self._lock:
+            if not self._may_forget(patient_id, unseen_since):
+                return False
             for held in self._of_patient(patient_id):
                 held.case, held.raw, held.has_photos = held.case.without_traces(), None, False
             self._identities.pop(patient_id, None)
             self.add_audit(event)
+            return True
 
     def cases_with_photos(self, *, before: datetime, limit: int) -> tuple[Case, ...]:
         """See the port."""

@@ -62,6 +62,8 @@ class Backlog(Frozen):
     stuck: int
     oldest_undiagnosed_at: AwareDatetime | None = None
     oldest_unsent_at: AwareDatetime | None = None
+    last_taken_at: AwareDatetime | None = None
+    """When a screening was last stored or set aside."""
 
 
 class Work(Frozen):
@@ -107,8 +109,12 @@ class Records(Custody, Protocol):
         """
         ...
 
-    def find_case_id(self, *, external_id: str) -> str | None:
-        """The newest case that its sender knows by this opaque id."""
+    def find_case_id(self, *, external_id: str, source_queues: Sequence[str]) -> str | None:
+        """The newest case from these queues that its sender knows by this opaque id: another sender may use the same id.
+
+        Raises:
+            ConflictingMessage: two senders on these queues use it, so nobody can tell whose case is meant.
+        """
         ...
 
     def claim_undiagnosed(self, *, limit: int, lease_seconds: float) -> tuple[Case, ...]:

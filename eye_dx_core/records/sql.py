@@ -86,11 +86,14 @@ class SqlRecords(SqlCustody):
         """See the port."""
         return self.get_case_record(case_id).case
 
-    def find_case_id(self, *, external_id: str) -> str | None:
+    def find_case_id(self, *, external_id: str, source_queues: Sequence[str]) -> str | None:
         """See the port."""
-        newest = select(cases.c.case_id).where(cases.c.external_id == external_id).order_by(cases.c.received_at.desc()).limit(1)
+        known = select(cases.c.case_id, cases.c.producer).where(cases.c.external_id == external_id, cases.c.source_queue.in_(source_queues))
         with database_errors("records"), reading(self._engine) as connection:
-            return connection.execute(newest).scalar()
+            rows = connection.execute(known.order_by(cases.c.received_at.desc())).all()
+        if len({row.producer for row in rows}) > 1:
+            raise ConflictingMessage("two senders use this id: name the case by case_id")
+        return rows[0].case_id if rows else None
 
     def claim_undiagnosed(self, *, limit: int, lease_seconds: float) -> tuple[Case, ...]:
         """See the port."""
@@ -259,9 +262,11 @@ class SqlRecords(SqlCustody):
             func.min(cases.c.received_at).filter(cases.c.state == RECEIVED),
         ).where(cases.c.state.in_((RECEIVED, DIAGNOSED, REVIEWED)))
         unsent = select(func.count(), func.min(outbox.c.created_at)).where(outbox.c.sent_at.is_(None))
+        taken = (select(func.max(cases.c.received_at)), select(func.max(rejections.c.rejected_at)))
         with database_errors("records"), reading(self._engine) as connection:
             undiagnosed, unreviewed, unreported, stuck, oldest_undiagnosed_at = tuple[Any, ...](connection.execute(counted).one())
             waiting, oldest_unsent_at = tuple[Any, ...](connection.execute(unsent).one())
+            taken_at = [at for query in taken if (at := connection.execute(query).scalar()) is not None]
         return Backlog(
             undiagnosed=undiagnosed,
             unreviewed=unreviewed,
@@ -270,6 +275,7 @@ class SqlRecords(SqlCustody):
             stuck=stuck,
             oldest_undiagnosed_at=oldest_undiagnosed_at,
             oldest_unsent_at=oldest_unsent_at,
+            last_taken_at=max(taken_at, default=None),
         )
 
     def find_work(self) -> Work:

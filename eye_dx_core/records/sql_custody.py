@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, delete, exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from eye_dx_core.errors import NotFound
@@ -42,7 +42,7 @@ class SqlCustody:
     def erase_patient(self, patient_id: str, event: AuditEvent) -> tuple[str, ...]:
         """See the port."""
         with database_errors("records"), writing(self._engine) as connection:
-            case_ids = _case_ids(connection, patient_id)
+            case_ids = _held_case_ids(connection, patient_id)
             connection.execute(delete(vault).where(vault.c.patient_id == patient_id))
             for table in (inbox, diagnoses, reviews, reports, outbox):
                 connection.execute(delete(table).where(table.c.case_id.in_(case_ids)))
@@ -58,20 +58,24 @@ class SqlCustody:
             select(vault.c.patient_id)
             .join(cases, cases.c.patient_id == vault.c.patient_id)
             .group_by(vault.c.patient_id)
-            .having(func.max(cases.c.received_at) < unseen_since)
+            .having(func.max(cases.c.received_at) < unseen_since, func.count().filter(cases.c.state == RECEIVED) == 0)
         )
         with database_errors("records"), reading(self._engine) as connection:
             return tuple(connection.execute(unseen).scalars())
 
-    def forget_identity(self, patient_id: str, event: AuditEvent) -> None:
+    def forget_identity(self, patient_id: str, *, unseen_since: datetime, event: AuditEvent) -> bool:
         """See the port."""
         with database_errors("records"), writing(self._engine) as connection:
-            case_ids = _case_ids(connection, patient_id)
+            case_ids = _held_case_ids(connection, patient_id)
+            needed = (cases.c.received_at >= unseen_since) | (cases.c.state == RECEIVED)
+            if connection.execute(select(exists().where(cases.c.case_id.in_(case_ids), needed))).scalar():
+                return False
             self._strip(connection, case_ids)
             connection.execute(delete(inbox).where(inbox.c.case_id.in_(case_ids)))
             connection.execute(delete(vault).where(vault.c.patient_id == patient_id))
             _append(connection, event)
         forget_deleted_rows(self._engine)
+        return True
 
     def cases_with_photos(self, *, before: datetime, limit: int) -> tuple[Case, ...]:
         """See the port."""
@@ -84,9 +88,11 @@ class SqlCustody:
         with database_errors("records"), writing(self._engine) as connection:
             self._strip(connection, case_ids)
             _append(connection, event)
+        forget_deleted_rows(self._engine)
 
     def _strip(self, connection: Connection, case_ids: Sequence[str]) -> None:
-        for row in connection.execute(select(cases.c.case_id, cases.c.sealed).where(cases.c.case_id.in_(case_ids))).all():
+        held = select(cases.c.case_id, cases.c.sealed).where(cases.c.case_id.in_(case_ids), cases.c.state != ERASED).with_for_update()
+        for row in connection.execute(held).all():
             bare = Case.model_validate_json(self._vault.unseal(row.sealed)).without_traces()
             changes = {"sealed": self._vault.seal(bare.model_dump_json()), "has_photos": False}
             connection.execute(update(cases).where(cases.c.case_id == row.case_id).values(changes))
@@ -97,7 +103,9 @@ class SqlCustody:
             dropped = connection.execute(delete(inbox).where(inbox.c.received_at < before)).rowcount
             if dropped:
                 _append(connection, event.model_copy(update={"details": event.details | {"messages": dropped}}))
-            return dropped
+        if dropped:
+            forget_deleted_rows(self._engine)
+        return dropped
 
     def add_audit(self, event: AuditEvent) -> None:
         """See the port."""
@@ -122,7 +130,8 @@ class SqlCustody:
         for table in _SEALED_TABLES:
             (key,) = table.primary_key.columns
             with database_errors("records"), writing(self._engine) as connection:
-                for name, sealed in connection.execute(select(key, table.c.sealed).where(func.length(table.c.sealed) > 0)).all():
+                held = select(key, table.c.sealed).where(func.length(table.c.sealed) > 0).with_for_update()
+                for name, sealed in connection.execute(held).all():
                     anew = self._vault.seal(self._vault.unseal(sealed))
                     connection.execute(update(table).where(key == name).values(sealed=anew))
                     resealed += 1
@@ -165,6 +174,12 @@ def keep_identity(connection: Connection, case: Case, sealing: Vault) -> None:
 
 def _case_ids(connection: Connection, patient_id: str) -> tuple[str, ...]:
     of_patient = select(cases.c.case_id).where(cases.c.patient_id == patient_id).order_by(cases.c.received_at, cases.c.case_id)
+    return tuple(connection.execute(of_patient).scalars())
+
+
+def _held_case_ids(connection: Connection, patient_id: str) -> tuple[str, ...]:
+    """The cases of a patient, held for this transaction: nobody adds a diagnosis or a report to them meanwhile."""
+    of_patient = select(cases.c.case_id).where(cases.c.patient_id == patient_id).order_by(cases.c.case_id).with_for_update()
     return tuple(connection.execute(of_patient).scalars())
 
 

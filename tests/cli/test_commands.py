@@ -140,13 +140,14 @@ def test_a_key_is_changed_and_everything_opens_with_the_new_one(state: Path):
     records.add_case(a_case(), b"raw")
     records.close()
     key_file = get_settings().vault_key_path
-    (get_settings().dagster_home).mkdir(exist_ok=True)
     old = key_file.read_text()
 
-    assert "sealed with a new key" in call("vault", "rotate")
+    assert "sealed with the new key" in call("vault", "rotate")
 
-    assert key_file.read_text() != old
+    assert key_file.read_text().split()[1:] == old.split()
+    assert "the only one" in call("vault", "forget-old-keys")
     assert len(key_file.read_text().split()) == 1
+    assert old.strip() not in key_file.read_text()
     records = wiring.open_records(get_settings())
     assert records.get_case("case-1") == a_case()
     records.close()

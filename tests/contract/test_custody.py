@@ -86,7 +86,7 @@ def test_who_was_not_seen_for_a_term_becomes_anonymous_and_the_findings_stay(rec
     add_whole_case(records, 3, patient_id="P2")
 
     assert records.find_identities_to_forget(unseen_since=NOON + DAY) == ("P2",)
-    records.forget_identity("P2", an_event("forget"))
+    assert records.forget_identity("P2", unseen_since=NOON + DAY, event=an_event("forget"))
 
     forgotten, known = records.get_case_record("case-3"), records.get_case_record("case-1")
     assert forgotten.case.screening.patient is not None
@@ -100,9 +100,22 @@ def test_who_was_not_seen_for_a_term_becomes_anonymous_and_the_findings_stay(rec
     assert records.find_identities_to_forget(unseen_since=NOON + DAY) == ()
 
 
+def test_who_comes_again_meanwhile_or_waits_for_the_model_is_not_forgotten(records: Records):
+    add_whole_case(records, 1, patient_id="P1", received_at=2 * DAY)
+    case = a_case("case-2")
+    unread = case.screening.model_copy(update={"patient": a_patient("P2")})
+    records.add_case(case.model_copy(update={"screening": unread}), b"raw")
+
+    assert records.find_identities_to_forget(unseen_since=NOON + DAY) == ()
+    for patient_id in ("P1", "P2"):
+        assert records.forget_identity(patient_id, unseen_since=NOON + DAY, event=an_event("forget")) is False
+    assert records.get_case("case-2").screening.photos == case.screening.photos
+    assert list(records.audit()) == []
+
+
 def test_a_patient_without_identity_may_come_again(records: Records):
     add_whole_case(records, 1, patient_id="P1")
-    records.forget_identity("P1", an_event("forget"))
+    assert records.forget_identity("P1", unseen_since=NOON + DAY, event=an_event("forget"))
 
     add_whole_case(records, 2, patient_id="P1")
 

@@ -18,14 +18,14 @@ import pytest
 from pika.exceptions import AMQPConnectionError
 from sqlalchemy import Column, Executable, Float, Integer, LargeBinary, MetaData, Table, Text, create_engine, insert, inspect, text
 
-from eye_dx_core.errors import MessageTooLarge, ServiceUnavailable, StaleDelivery, Unroutable
+from eye_dx_core.errors import BadSettings, MessageTooLarge, ServiceUnavailable, StaleDelivery, Unroutable
 from eye_dx_core.queue.memory import MemoryQueue
 from eye_dx_core.queue.port import MAX_BODY_BYTES, MAX_DELAY_SECONDS, Delivery, Message, Queue
 from eye_dx_core.queue.rabbitmq import RabbitQueue
 from eye_dx_core.queue.sql import SqlQueue, _messages
 from eye_dx_core.queue.topology import QueueNames, delay_step
 from eye_dx_core.records.engine import open_engine, writing
-from eye_dx_core.vault import Vault
+from eye_dx_core.vault import Vault, new_key
 from tests.builders import NOON
 from tests.forwarder import forwarding
 from tests.services import A_KEY, AMQP_URL, POSTGRES_URL, own_postgres, own_rabbitmq_names, skip_or_fail, wait_for
@@ -330,6 +330,20 @@ def test_a_replayed_dead_letter_comes_again_on_its_queue(open_queue: tuple[Open,
     (again,) = wait_for(lambda: queue.receive(names.screenings, limit=1))
     assert (again.message, again.delivery_count) == (a_message(), 1)
     assert queue.dead_letters(limit=10) == ()
+
+
+def test_dead_letters_are_discarded_when_they_are_old_enough(open_queue: tuple[Open, QueueNames]):
+    queue, names = open_queue[0](), open_queue[1]
+    for number in range(2):
+        queue.publish(names.screenings, a_message(number))
+    for delivery in wait_for(lambda: queue.receive(names.screenings, limit=2)):
+        queue.reject(delivery, reason="x")
+    wait_for(lambda: queue.depth(names.dead) == 2)
+
+    assert queue.discard_dead_letters(before=datetime.now(UTC) - timedelta(days=1)) == 0
+    assert wait_for(lambda: queue.depth(names.dead)) == 2
+    assert queue.discard_dead_letters(before=datetime.now(UTC) + timedelta(seconds=1)) == 2
+    assert queue.dead_letters(limit=5) == ()
 
 
 def test_a_message_that_kills_its_workers_becomes_a_dead_letter(open_queue: tuple[Open, QueueNames]):
@@ -733,3 +747,45 @@ def test_no_body_lies_open_in_the_file(tmp_path: Path):
         queue.reject(queue.receive("q", limit=1)[0], reason="x")
 
         assert "测试甲".encode() not in b"".join(file.read_bytes() for file in tmp_path.iterdir())
+
+
+def test_a_body_that_the_key_does_not_open_is_set_aside_and_holds_up_no_other(tmp_path: Path):
+    with closing(SqlQueue(f"sqlite:///{tmp_path}/queue.db", names=QueueNames(), vault=VAULT)) as queue:
+        for number in range(3):
+            queue.publish("q", a_message(number))
+        with queue._writing() as connection:
+            connection.exec_driver_sql("UPDATE sealed_messages SET sealed = x'00' WHERE position = 1")
+
+        assert [one.message.message_id for one in queue.receive("q", limit=5)] == ["m-1", "m-2"]
+        (letter,) = queue.dead_letters(limit=5)
+        assert (letter.message.message_id, letter.message.body, letter.reason) == (
+            "m-0",
+            b"",
+            "sealed with another key, or damaged on the disk",
+        )
+        assert queue.replay_dead_letters(limit=5) == 1
+
+
+def test_another_key_is_refused_before_a_message_is_sealed_with_it(tmp_path: Path):
+    with closing(SqlQueue(f"sqlite:///{tmp_path}/queue.db", names=QueueNames(), vault=VAULT)) as queue:
+        queue.publish("q", a_message())
+
+    with pytest.raises(BadSettings, match="put the key back"):
+        SqlQueue(f"sqlite:///{tmp_path}/queue.db", names=QueueNames(), vault=Vault([new_key()]))
+
+
+@pytest.mark.service
+def test_a_letter_of_unknown_origin_stays_and_holds_up_no_replay(monkeypatch: pytest.MonkeyPatch):
+    with own_rabbitmq_names() as names:
+        queue = RabbitQueue(AMQP_URL, names=names)
+        queue.declare(names.dead)
+        _publish_raw(names, pika.BasicProperties(), monkeypatch, queue=names.dead)
+        queue.publish(names.screenings, a_message())
+        (delivery,) = wait_for(lambda: queue.receive(names.screenings, limit=1))
+        queue.reject(delivery, reason="x")
+        wait_for(lambda: queue.depth(names.dead) == 2)
+
+        assert queue.replay_dead_letters(limit=5) == 1
+        assert wait_for(lambda: queue.depth(names.screenings)) == 1
+        assert wait_for(lambda: queue.depth(names.dead)) == 1
+        queue.close()

@@ -123,8 +123,19 @@ def test_a_partners_id_finds_its_newest_case(records: Records):
         case = a_case(f"case-{number}", wire=WireFormat.FOUR_QUEUE)
         records.add_case(case.model_copy(update={"external_id": "abc", "received_at": at}), b"{}")
 
-    assert records.find_case_id(external_id="abc") == "case-2"
-    assert records.find_case_id(external_id="xyz") is None
+    here = ("eye_dx_screenings",)
+    assert records.find_case_id(external_id="abc", source_queues=here) == "case-2"
+    assert records.find_case_id(external_id="xyz", source_queues=here) is None
+    assert records.find_case_id(external_id="abc", source_queues=("check_queue",)) is None
+
+
+def test_an_id_that_two_senders_use_is_nobodys(records: Records):
+    for producer in ("a", "b"):
+        case = a_case(f"case-{producer}", wire=WireFormat.FOUR_QUEUE)
+        records.add_case(case.model_copy(update={"external_id": "abc", "producer": producer}), b"{}")
+
+    with pytest.raises(ConflictingMessage, match="name the case by case_id"):
+        records.find_case_id(external_id="abc", source_queues=("eye_dx_screenings",))
 
 
 def test_a_claimed_case_is_not_claimed_again_before_its_lease_runs_out(records: Records):
@@ -313,7 +324,7 @@ def test_the_backlog_counts_each_case_where_it_waits(records: Records):
     backlog = records.backlog()
 
     assert (backlog.undiagnosed, backlog.unreviewed, backlog.unreported, backlog.unsent, backlog.stuck) == (1, 1, 1, 3, 0)
-    assert (backlog.oldest_undiagnosed_at, backlog.oldest_unsent_at) == (NOON, NOON)
+    assert (backlog.oldest_undiagnosed_at, backlog.oldest_unsent_at, backlog.last_taken_at) == (NOON, NOON, NOON)
     assert records.find_work() == Work(to_diagnose=False, to_report=True, to_send=True)
 
 
@@ -437,7 +448,7 @@ def test_what_runs_and_sensors_ask_reads_an_index_however_much_is_stored(url: st
     records.claim_undiagnosed(limit=8, lease_seconds=60)
     records.claim_unreported(limit=1, lease_seconds=60)
     records.unsent_messages(limit=20)
-    records.find_case_id(external_id="x")
+    records.find_case_id(external_id="x", source_queues=("q",))
     records.add_case(a_case(), b"{}")
     records.close()
 

@@ -6,8 +6,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from eye_dx_core.casework import ReportOutlet, report_waiting
-from eye_dx_core.errors import ChatModelUnavailable, ServiceUnavailable
+from eye_dx_core.errors import ChatModelUnavailable, NotFound, ServiceUnavailable
 from eye_dx_core.queue.topology import QueueNames
+from eye_dx_core.records.audit import AuditEvent
 from eye_dx_core.records.memory import MemoryRecords
 from eye_dx_core.reporting.memory import ScriptedChatModel
 from eye_dx_core.reporting.port import ChatModel
@@ -71,3 +72,17 @@ def test_records_that_are_down_are_not_taken_for_a_silent_model(reviewed: Memory
 
 def test_without_a_configured_model_the_template_is_no_fallback(reviewed: MemoryRecords, tmp_path: Path):
     assert [one.fallback_reason for one in write(reviewed, None, tmp_path, is_last_try=True)] == [None, None]
+
+
+def test_a_patient_who_is_erased_while_the_report_is_written_leaves_no_page(reviewed: MemoryRecords, tmp_path: Path):
+    patient_id, keep = "P2025001", reviewed.add_report
+
+    def erase_first(*given: object) -> bool:
+        reviewed.erase_patient(patient_id, AuditEvent(at=NOON, actor="a", action="erase", subject="s"))
+        return keep(*given)  # pyright: ignore[reportArgumentType]
+
+    reviewed.add_report = erase_first  # pyright: ignore[reportAttributeAccessIssue]
+
+    with pytest.raises(NotFound, match="was erased"):
+        write(reviewed, None, tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -7,8 +7,11 @@ import pytest
 
 from eye_dx_core.casework import report_page
 from eye_dx_core.dataset.phantom_folders import write_phantom_photo
-from eye_dx_core.errors import NotFound
+from eye_dx_core.errors import EyeDxError, NotFound
 from eye_dx_core.inference.photos import PhotoRoots
+from eye_dx_core.queue.memory import MemoryQueue
+from eye_dx_core.queue.port import Message
+from eye_dx_core.queue.topology import QueueNames
 from eye_dx_core.records.memory import MemoryRecords
 from eye_dx_core.retention import Forgotten, Shelves, Terms, erase_patient, forget_after_terms
 from eye_dx_core.schema.case import Laterality
@@ -22,6 +25,7 @@ class Clinic:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.records = folder, MemoryRecords()
+        self.queue = MemoryQueue(names=QueueNames(), now=lambda: NOON - 10 * DAY)
         self.shelves = Shelves(pages=folder / "reports", photos=PhotoRoots([folder], base=folder), training_photos=folder / "photos")
         (folder / "reports").mkdir()
         (folder / "photos" / "N").mkdir(parents=True)
@@ -42,7 +46,7 @@ class Clinic:
         report_page(self.shelves.pages, case_id).write_text("测试甲", encoding="utf-8")
 
     def forget(self, terms: Terms) -> Forgotten:
-        return forget_after_terms(self.records, terms, shelves=self.shelves, actor="night", now=lambda: NOON)
+        return forget_after_terms(self.queue, self.records, terms, shelves=self.shelves, actor="night", now=lambda: NOON)
 
     def erase(self, patient_id: str, *, with_photos: bool):
         return erase_patient(self.records, patient_id, shelves=self.shelves, with_photos=with_photos, actor="a", reason="asked", at=NOON)
@@ -103,3 +107,39 @@ def test_each_kind_is_forgotten_after_its_own_term(clinic: Clinic):
     patient = clinic.records.get_case("case-new").screening.patient
     assert patient is not None
     assert patient.name == "测试甲"
+
+
+def test_dead_letters_go_with_the_messages(clinic: Clinic):
+    clinic.queue.publish("q", Message(body=b"x"))
+    (delivery,) = clinic.queue.receive("q", limit=1)
+    clinic.queue.reject(delivery, reason="x")
+
+    assert clinic.forget(Terms(messages=5 * DAY)) == Forgotten(messages=2)
+    assert clinic.queue.dead_letters(limit=1) == ()
+
+
+def test_photographs_of_a_folder_that_is_not_mounted_are_tried_again(clinic: Clinic, tmp_path_factory: pytest.TempPathFactory):
+    unmounted = tmp_path_factory.mktemp("mount")
+    clinic.shelves = Shelves(
+        pages=clinic.shelves.pages, photos=PhotoRoots([unmounted], base=unmounted), training_photos=clinic.folder / "photos"
+    )
+    with pytest.raises(EyeDxError, match="are their folders mounted"):
+        clinic.forget(Terms(messages=5 * DAY, photos=5 * DAY, identities=50 * DAY))
+
+    write_phantom_photo(unmounted / "old_OD.jpg", "N", eye=Laterality.RIGHT, seed=1, size=96)
+    assert clinic.forget(Terms(photos=5 * DAY)) == Forgotten(photos=1)
+    with pytest.raises(NotFound):
+        clinic.records.get_raw_message("case-old")  # what could be forgotten was
+
+
+def test_a_photograph_that_may_not_be_deleted_is_tried_again_and_its_path_is_not_told(clinic: Clinic, monkeypatch: pytest.MonkeyPatch):
+    def refuse(path: Path, **_: object) -> None:
+        raise PermissionError(13, "not yours", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", refuse)
+        with pytest.raises(EyeDxError, match="1 cases") as caught:
+            clinic.forget(Terms(photos=5 * DAY))
+    assert "old_OD" not in str(caught.value)
+
+    assert clinic.forget(Terms(photos=5 * DAY)) == Forgotten(photos=1)

@@ -36,6 +36,7 @@ def test_every_name_that_an_operator_knows(definitions: dg.Definitions):
         "every_file_was_read",
         "every_patient_is_known",
         "every_result_is_delivered_in_time",
+        "every_screening_is_taken_in_time",
         "is_better_than_chance",
         "metrics_are_finite",
         "no_case_is_stuck",

@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from eye_dx_core.errors import ServiceUnavailable
+from eye_dx_core.message_flow import CLAIMS
 from eye_dx_core.queue.announcing import announce_diagnosis
 from eye_dx_core.queue.draining import drain_screenings
 from eye_dx_core.queue.memory import MemoryQueue
@@ -19,7 +20,8 @@ from eye_dx_core.records.port import MAX_ATTEMPTS
 from eye_dx_core.settings import Settings
 from eye_dx_dagster.defs.diagnosis.jobs import utc_now
 from eye_dx_dagster.defs.housekeeping.flow import message_flow
-from tests.builders import a_case, a_diagnosis
+from tests.builders import a_case, a_diagnosis, a_nested_body
+from tests.faults.tally import EVER
 
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning", "ignore::DeprecationWarning")
 NAMES = QueueNames()
@@ -38,7 +40,7 @@ class Ward:
 
     def broken(self, result: dg.ExecuteInProcessResult) -> dict[str, tuple[str, str | None]]:
         checks = result.get_asset_check_evaluations()
-        assert len(checks) == 4
+        assert len(checks) == len(CLAIMS)
         return {check.check_name: (check.severity.value, check.description) for check in checks if not check.passed}
 
 
@@ -137,3 +139,17 @@ def test_dagster_is_told_of_no_person(ward: Ward):
     said = " ".join(str(entry) for entry in ward.instance.all_logs(result.run_id))
     for secret in ("测试甲", "13800138000", "Name_of_patient", "P2025001"):
         assert secret not in said
+
+
+def test_screenings_that_nobody_takes_in_are_an_error(ward: Ward):
+    """The sensor is off, or a run hangs: what waits on a queue is in no record yet."""
+    ward.queue.publish(NAMES.screenings, Message(body=a_nested_body(), message_id="m-1"))
+    drain_screenings(ward.queue, ward.records, names=NAMES, limit=10, now=lambda: utc_now() - timedelta(hours=2))
+    ward.records.add_diagnosis(a_diagnosis(next(ward.records.case_records(**EVER)).case.case_id), [])
+    assert ward.broken(ward.look()) == {}
+
+    ward.queue.publish(NAMES.screenings, Message(body=a_nested_body("P2"), message_id="m-2"))
+
+    assert ward.broken(ward.look()) == {"every_screening_is_taken_in_time": ("ERROR", "1 wait; the last was taken in 2 h 0 min ago")}
+    drain_screenings(ward.queue, ward.records, names=NAMES, limit=10, now=utc_now)
+    assert "every_screening_is_taken_in_time" not in ward.broken(ward.look())

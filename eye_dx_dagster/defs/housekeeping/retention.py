@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from eye_dx_core.queue.port import Queue
 from eye_dx_core.records.port import Records
 from eye_dx_core.settings import Settings, get_settings
 from eye_dx_dagster.defs.diagnosis.jobs import RETRY, utc_now
@@ -9,13 +10,15 @@ from eye_dx_dagster.resources import as_discreet_failures
 
 
 @dg.op(retry_policy=RETRY, tags={"domain": "housekeeping"}, out=dg.Out(dg.Nothing))
-def forget_after_terms(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings], records: dg.ResourceParam[Records]) -> None:
+def forget_after_terms(
+    context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings], queue: dg.ResourceParam[Queue], records: dg.ResourceParam[Records]
+) -> None:
     """Delete identities, photographs and messages older than EYE_DX_KEEP_…_DAYS; the audit log tells of each act."""
     from eye_dx_core import retention, wiring
 
     with as_discreet_failures():
         forgotten = retention.forget_after_terms(
-            records, wiring.retention_terms(settings), shelves=wiring.shelves(settings), actor="retention_job", now=utc_now
+            queue, records, wiring.retention_terms(settings), shelves=wiring.shelves(settings), actor="retention_job", now=utc_now
         )
     context.add_output_metadata(forgotten.model_dump())
 

@@ -38,7 +38,7 @@ class FineTuning(dg.Config):
     seed: int = Field(default=0, description="Two runs with one seed on one machine give the same model.")
 
 
-@dg.asset(group_name=GROUP, owners=OWNERS, kinds={"pytorch", "mlflow"}, tags={"domain": "training"}, deps=[dataset_splits], pool="gpu")
+@dg.asset(group_name=GROUP, owners=OWNERS, kinds={"pytorch", "mlflow"}, tags={"domain": "training"}, deps=[dataset_splits], pool="training")
 def fine_tuned_checkpoint(
     context: dg.AssetExecutionContext, config: FineTuning, settings: dg.ResourceParam[Settings]
 ) -> dg.MaterializeResult:

@@ -18,6 +18,7 @@ from eye_dx_core.schema.case import Case
 from tests.builders import NOON, a_case, a_diagnosis, a_nested_body, a_report
 
 NAMES = QueueNames()
+DAY = timedelta(days=1)
 
 
 def now():
@@ -201,6 +202,21 @@ def test_a_review_of_a_reported_case_is_set_aside():
 
     assert drain_reviews(queue, records, names=NAMES, limit=10, now=now) == DrainResult(rejected=1)
     assert [letter.reason for letter in queue.dead_letters(limit=5)] == ["case-1 has its report already"]
+
+
+def test_a_partners_review_never_lands_on_another_senders_case():
+    """Ids are each sender's own, and two senders that count use the same ones."""
+    check = json.dumps({"id": "1024", "osFundusImg": "/a/OS.jpg"}).encode()
+    flat = json.dumps({"patient_id": "P1", "id": 1024, "photos": ["OD.jpg"]}).encode()
+    queue, records = a_queue((NAMES.partner_screenings, check, "c"), (NAMES.flat_screenings, flat, "f")), MemoryRecords()
+    drain(queue, records)
+    by_queue = {one.case.source_queue: one.case.case_id for one in records.case_records(since=NOON - DAY, until=NOON + DAY)}
+    queue.publish(NAMES.partner_reviews, Message(body=json.dumps({"id": "1024", "osFundusDisease": "黄斑变性"}).encode()))
+
+    assert drain_reviews(queue, records, names=NAMES, limit=10, now=now).new == 1
+
+    assert records.find_review(by_queue[NAMES.partner_screenings]) is not None
+    assert records.find_review(by_queue[NAMES.flat_screenings]) is None
 
 
 def test_a_review_that_overtook_its_screening_waits_for_it():
