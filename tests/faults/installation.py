@@ -104,8 +104,9 @@ class Installation:
         """Kill the process in which sensors look and from which runs start; the daemon goes on without it."""
         assert self._daemon is not None
         for child in psutil.Process(self._daemon.pid).children():
-            if "grpc" in child.cmdline():
-                child.kill()
+            with suppress(psutil.NoSuchProcess):  # it may be dead already, or a zombie
+                if "grpc" in child.cmdline():
+                    child.kill()
 
     def pause(self, seconds: float) -> None:
         time.sleep(seconds)
