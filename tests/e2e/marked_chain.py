@@ -80,6 +80,7 @@ def with_faults(settings: Settings, queue: Queue, run: Runner) -> None:
         queue.publish(NAMES.partner_reviews if b"odFundusDisease" in body else NAMES.reviews, Message(body=body, message_id=f"r-{number}"))
     with failing(casework, "render_html", lambda _report, case, *_: case.screening.patient is not None):
         run("report_job", succeeds=False)  # an error that is not ours, with the person's values in its text
+    time.sleep(settings.lease_seconds)
     with without_table(settings.data / "records.db", "reports"):
         run("report_job", succeeds=False)
     time.sleep(settings.lease_seconds)
