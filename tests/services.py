@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
@@ -58,9 +58,11 @@ def own_postgres() -> Iterator[str]:
                 connection.execute(text(f"CREATE DATABASE {name}"))
         except OperationalError:
             skip_or_fail("PostgreSQL")
-        yield admin.url.set(database=name).render_as_string(hide_password=False)
-        with admin.connect() as connection:
-            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+        try:
+            yield admin.url.set(database=name).render_as_string(hide_password=False)
+        finally:
+            with admin.connect() as connection:
+                connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
     finally:
         admin.dispose()
 
@@ -79,7 +81,13 @@ def own_rabbitmq_names(*, required: bool = True) -> Iterator[QueueNames]:
         skip_or_fail("RabbitMQ")
     else:
         connection.close()
-    yield names
+    try:
+        yield names
+    finally:
+        _delete_all(names)
+
+
+def _delete_all(names: QueueNames) -> None:
     with pika.BlockingConnection(pika.URLParameters(AMQP_URL)) as cleaning:
         channel = cleaning.channel()
         for field, name in names.model_dump().items():
@@ -99,14 +107,11 @@ def services(kind: str, folder: Path, *, lease_seconds: float = 1) -> Iterator[t
     """URLs of queue and records of one of `STACKS`, the queue names, and the queue opened."""
     if kind == EMBEDDED:
         names, url = QueueNames(), f"sqlite:///{folder}/queue.db"
-        queue = open_queue(url, names, lease_seconds=lease_seconds)
-        yield url, f"sqlite:///{folder}/records.db", names, queue
-        queue.close()
+        with closing(open_queue(url, names, lease_seconds=lease_seconds)) as queue:
+            yield url, f"sqlite:///{folder}/records.db", names, queue
         return
-    with own_rabbitmq_names() as names, own_postgres() as postgres:
-        queue = open_queue(AMQP_URL, names)
+    with own_rabbitmq_names() as names, own_postgres() as postgres, closing(open_queue(AMQP_URL, names)) as queue:
         yield AMQP_URL, postgres, names, queue
-        queue.close()
 
 
 Found = TypeVar("Found")
