@@ -1,6 +1,5 @@
 """Every adapter of the records keeps, forgets and accounts for what tells of persons in the same way."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from sqlalchemy.exc import DBAPIError
 from eye_dx_core.errors import NotFound
 from eye_dx_core.records.audit import AuditEntry, AuditEvent, BrokenAudit, pseudonym, verify_chain
 from eye_dx_core.records.engine import open_engine, writing
-from eye_dx_core.records.memory import MemoryRecords
 from eye_dx_core.records.port import Records
 from eye_dx_core.schema.case import DELETED
 from tests.builders import NOON, a_case, a_diagnosis, a_patient, a_report, a_review
@@ -20,22 +18,6 @@ from tests.services import open_records, own_postgres
 
 DAY = timedelta(days=1)
 EVER = {"since": NOON - 999 * DAY, "until": NOON + 999 * DAY}
-
-
-@pytest.fixture(params=["memory", "sqlite", pytest.param("postgresql", marks=pytest.mark.service)])
-def records(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Records]:
-    if request.param == "memory":
-        yield MemoryRecords()
-        return
-    if request.param == "sqlite":
-        opened = open_records(f"sqlite:///{tmp_path}/records.db")
-        yield opened
-        opened.close()
-        return
-    with own_postgres() as postgres:
-        opened = open_records(postgres)
-        yield opened
-        opened.close()
 
 
 def an_event(action: str = "erase", subject: str = "patient:1") -> AuditEvent:

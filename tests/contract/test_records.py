@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -19,25 +18,15 @@ from sqlalchemy import event, insert, select
 from eye_dx_core.errors import ConflictingMessage, NotFound, ServiceUnavailable, Unstorable
 from eye_dx_core.records import migrating
 from eye_dx_core.records.engine import open_engine, writing
-from eye_dx_core.records.memory import MemoryRecords
 from eye_dx_core.records.port import FARTHEST_SECONDS, MAX_ATTEMPTS, OutboxMessage, Records, Rejection, Work, pause_after
 from eye_dx_core.records.sql import SqlRecords
 from eye_dx_core.records.tables import cases, metadata, outbox
 from eye_dx_core.schema.case import WireFormat
 from tests.builders import NOON, a_case, a_diagnosis, a_patient, a_report, a_review
-from tests.services import open_records, own_postgres
+from tests.services import open_records
 
 DAY = timedelta(days=1)
 PROJECT = Path(__file__).parents[2]
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.service)])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/records.db"
-        return
-    with own_postgres() as postgres:
-        yield postgres
 
 
 class Clock:
@@ -59,22 +48,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     for module in ("memory", "sql"):
         monkeypatch.setattr(f"eye_dx_core.records.{module}.time", turned)
     return turned
-
-
-@pytest.fixture(params=["memory", "sqlite", pytest.param("postgresql", marks=pytest.mark.service)])
-def records(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Records]:
-    if request.param == "memory":
-        yield MemoryRecords()
-        return
-    if request.param == "sqlite":
-        opened = open_records(f"sqlite:///{tmp_path}/records.db")
-        yield opened
-        opened.close()
-        return
-    with own_postgres() as postgres:
-        opened = open_records(postgres)
-        yield opened
-        opened.close()
 
 
 def an_announcement(case_id: str = "case-1", kind: str = "ai-result") -> OutboxMessage:

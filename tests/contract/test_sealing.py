@@ -1,8 +1,6 @@
 """What the databases hold is sealed, with keys that can be changed; records of an older schema are sealed when they are opened."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -15,16 +13,7 @@ from eye_dx_core.records.tables import metadata
 from eye_dx_core.vault import Vault, new_key
 from tests.builders import NOON, a_case, a_diagnosis, a_report, a_review
 from tests.contract.test_records import an_announcement
-from tests.services import A_KEY, open_records, own_postgres
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.service)])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/records.db"
-        return
-    with own_postgres() as postgres:
-        yield postgres
+from tests.services import A_KEY, open_records
 
 
 def test_no_table_holds_anything_of_a_person_in_the_clear(url: str):
