@@ -24,7 +24,10 @@ ACTIVE = [
 def request_run_when(
     context: dg.SensorEvaluationContext, job: dg.JobDefinition, count_waiting: Callable[[], dict[str, int]]
 ) -> dg.RunRequest | dg.SkipReason:
-    """Ask for one run of the job when something waits and no run of it is active; a dead broker is a skip that says so."""
+    """Ask for one run of the job when something waits and no run of it is active.
+
+    A dead broker is a skip that says so. A database that is down is found before, when the resources open: it fails the tick.
+    """
     if context.instance.get_runs(dg.RunsFilter(job_name=job.name, statuses=ACTIVE), limit=1):
         return dg.SkipReason(f"a run of {job.name} is active and will take what waits")
     try:
