@@ -1,14 +1,15 @@
 """Records in SQLite or PostgreSQL."""
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, exists, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from eye_dx_core.errors import ConflictingMessage, EyeDxError, NotFound
+from eye_dx_core.errors import BadSettings, ConflictingMessage, EyeDxError, NotFound
 from eye_dx_core.records.engine import database_errors, open_engine, reading, writing
 from eye_dx_core.records.migrating import upgrade_schema
 from eye_dx_core.records.port import (
@@ -43,6 +44,7 @@ from eye_dx_core.schema.review import DoctorReview
 from eye_dx_core.vault import Vault
 
 _CHUNK = 500
+_log = logging.getLogger(__name__)
 
 
 class SqlRecords(SqlCustody):
@@ -118,7 +120,15 @@ class SqlRecords(SqlCustody):
             until = now + min(lease_seconds, FARTHEST_SECONDS)
             connection.execute(claim.values(claimed_until=until, attempts=cases.c.attempts + 1))
             rows = connection.execute(case_rows().where(cases.c.case_id.in_(case_ids))).all()
-        return tuple(to_case(row, self._vault) for row in rows)
+        return tuple(case for row in rows if (case := self._open_case(row)) is not None)
+
+    def _open_case(self, row: Row[Any, Any, Any, Any, Any]) -> Case | None:
+        """A claimed case; None for one that no key opens: it uses up its own attempts and is stuck, and its batch goes on."""
+        try:
+            return to_case(row, self._vault)
+        except BadSettings:
+            _log.error("case %s cannot be opened: sealed with another key, or damaged on the disk", row.case_id)
+            return None
 
     def release_case(self, case_id: str) -> None:
         """See the port."""

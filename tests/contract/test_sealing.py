@@ -3,13 +3,14 @@
 import json
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 
 from eye_dx_core.errors import BadSettings, NotFound
 from eye_dx_core.records import migrating
 from eye_dx_core.records.engine import open_engine, writing
+from eye_dx_core.records.port import MAX_ATTEMPTS
 from eye_dx_core.records.sql import SqlRecords
-from eye_dx_core.records.tables import metadata
+from eye_dx_core.records.tables import cases, metadata
 from eye_dx_core.vault import Vault, new_key
 from tests.builders import NOON, a_case, a_diagnosis, a_report, a_review
 from tests.contract.test_records import an_announcement
@@ -42,6 +43,24 @@ def test_another_key_is_refused_before_anything_is_sealed_with_it(url: str):
 
     with pytest.raises(BadSettings, match="put the key back"):
         SqlRecords(url, vault=Vault([new_key()]))
+
+
+def test_a_case_that_cannot_be_opened_is_stuck_alone(url: str, caplog: pytest.LogCaptureFixture):
+    records = open_records(url)
+    for number in range(3):
+        records.add_case(a_case(f"case-{number}"), b"raw")
+    engine = open_engine(url)
+    with writing(engine) as connection:
+        connection.execute(update(cases).where(cases.c.case_id == "case-1").values(sealed=b"damaged"))
+    engine.dispose()
+
+    claimed = records.claim_undiagnosed(limit=3, lease_seconds=60)
+
+    assert [case.case_id for case in claimed] == ["case-0", "case-2"]
+    assert "case-1 cannot be opened" in caplog.text
+    for _ in range(MAX_ATTEMPTS - 1):
+        assert records.claim_undiagnosed(limit=3, lease_seconds=-1) == ()
+    records.close()
 
 
 def test_a_changed_key_seals_everything_anew(url: str):
