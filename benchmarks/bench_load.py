@@ -90,7 +90,7 @@ def measure(settings: Settings, queue: Queue, records: Records, predictor: Predi
 
 def run(settings: Settings, queue: Queue, records: Records, predictor: Predictor, screenings: int) -> tuple[list[float], list[int]]:
     """What a diagnosis run does, again and again, until nothing waits; rate and memory of each tenth."""
-    photos, outlet, process = wiring.photo_roots(settings), wiring.diagnosis_outlet(settings), psutil.Process()
+    photos, outlet, process = wiring.photo_intake(settings), wiring.diagnosis_outlet(settings), psutil.Process()
     rates: list[float] = []
     memory: list[int] = []
     for _ in range(10):

@@ -21,8 +21,8 @@ from torchvision import transforms
 
 from eye_dx_core.dataset.augment import Augmentation, augment_batch
 from eye_dx_core.dataset.cache import load_squares
+from eye_dx_core.dataset.field_of_view import read_square
 from eye_dx_core.dataset.phantom_folders import write_phantom_dataset
-from eye_dx_core.dataset.photo import read_square
 from eye_dx_core.dataset.scanning import scan_photos
 from eye_dx_core.model.adapter import AdapterConfig
 from eye_dx_core.model.preprocess import to_unit

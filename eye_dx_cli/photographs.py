@@ -150,7 +150,7 @@ def diagnose(
                 f"Champion {champion.version} was trained on phantoms (drawings): its readings of real photographs mean nothing.", err=True
             )
         predictor = wiring.load_predictor(registry, champion)
-    predictions = predict_photos(photos, predictor)
+    predictions = tuple(predict_photos(photos, predictor, photos=wiring.photo_intake(get_settings())))
     if as_json:
         named = ({"photo": str(photo)} | one.model_dump(mode="json") for photo, one in zip(photos, predictions, strict=True))
         show_json([one | {"conclusion_zh": read.conclusion_zh} for one, read in zip(named, predictions, strict=True)])

@@ -23,7 +23,7 @@ from eye_dx_core.schema.outgoing import NotAssessed
 from eye_dx_core.schema.report import DiagnosisReport
 
 if TYPE_CHECKING:  # torch is for those who read photographs; writing a report must not load it
-    from eye_dx_core.inference.photos import PhotoRoots
+    from eye_dx_core.inference.intake import PhotoIntake
     from eye_dx_core.inference.predictor import Predictor
 
 _log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class ReportOutlet:
 def diagnose_waiting(
     records: Records,
     predictor: "Predictor",
-    photos: "PhotoRoots",
+    photos: "PhotoIntake",
     *,
     outlet: DiagnosisOutlet,
     limit: int,
@@ -79,7 +79,7 @@ def diagnose_waiting(
 
 
 def _read_together_or_alone(
-    cases: Sequence[Case], predictor: "Predictor", photos: "PhotoRoots", now: Clock, failed: list[str]
+    cases: Sequence[Case], predictor: "Predictor", photos: "PhotoIntake", now: Clock, failed: list[str]
 ) -> Iterable[tuple[Case, AiDiagnosis]]:
     """Read a batch; if that fails, case by case, so that one bad case never takes its batch along."""
     from eye_dx_core.inference.diagnosing import diagnose_cases

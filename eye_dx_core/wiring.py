@@ -16,6 +16,7 @@ from eye_dx_core.vault import Vault, read_keys
 
 if TYPE_CHECKING:
     from eye_dx_core.casework import DiagnosisOutlet, ReportOutlet
+    from eye_dx_core.inference.intake import PhotoIntake
     from eye_dx_core.inference.photos import PhotoRoots
     from eye_dx_core.inference.predictor import Predictor
     from eye_dx_core.retention import Shelves, Terms
@@ -143,6 +144,13 @@ def photo_roots(settings: Settings) -> "PhotoRoots":
     from eye_dx_core.inference.photos import PhotoRoots
 
     return PhotoRoots(settings.allowed_photo_roots, base=settings.photo_base or settings.data)
+
+
+def photo_intake(settings: Settings) -> "PhotoIntake":
+    """How photographs come in."""
+    from eye_dx_core.inference.intake import PhotoIntake
+
+    return PhotoIntake(photo_roots(settings))
 
 
 def diagnosis_outlet(settings: Settings) -> "DiagnosisOutlet":

@@ -15,8 +15,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from eye_dx_core.dataset.field_of_view import CROP_VERSION, read_square
 from eye_dx_core.dataset.manifest import ManifestRow
-from eye_dx_core.dataset.photo import CROP_VERSION, read_square
 from eye_dx_core.progress import LoggedProgress
 
 _SHARD_PHOTOS = 256

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from eye_dx_core.dataset.photo import FieldOfView, PhotoFormat
+from eye_dx_core.dataset.field_of_view import FieldOfView
+from eye_dx_core.dataset.photo import PhotoFormat
 from eye_dx_core.errors import BadDataset
 from eye_dx_core.schema.case import Laterality
 from eye_dx_core.schema.condition import DrGrade, LabelSet

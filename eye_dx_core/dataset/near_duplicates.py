@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from eye_dx_core.dataset.photo import FieldOfView, Rgb
+from eye_dx_core.dataset.field_of_view import FieldOfView
+from eye_dx_core.dataset.photo import Rgb
 
 Rings = NDArray[np.float32]
 

@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from eye_dx_core.dataset.field_of_view import find_field_of_view, has_burned_in_text
 from eye_dx_core.dataset.manifest import LOOK_ALIKE, LookAlike, Manifest, ManifestRow, RefusedPhoto
 from eye_dx_core.dataset.near_duplicates import Rings, find_look_alikes, sample_rings
-from eye_dx_core.dataset.photo import decode_with_format, find_camera, find_field_of_view, has_burned_in_text, read_photo_file
+from eye_dx_core.dataset.photo import decode_with_format, find_camera, read_photo_file
 from eye_dx_core.dataset.side_table import SideTables, load_side_tables
 from eye_dx_core.errors import BadDataset, BadPhoto
 from eye_dx_core.progress import LoggedProgress

@@ -1,82 +1,89 @@
 """From photographs to the model's word on photo, eye and case. What cannot be read is not assessed, and never normal."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from eye_dx_core.dataset.photo import read_square
 from eye_dx_core.errors import BadPhoto
 from eye_dx_core.inference.evidence import find_zones
-from eye_dx_core.inference.photos import PhotoRoots
+from eye_dx_core.inference.intake import PhotoIntake, Prepared
+from eye_dx_core.inference.laterality import claims_of, decide_eye, has_conflict
 from eye_dx_core.inference.predictor import Predictor, SquareReading
-from eye_dx_core.inference.quality import find_quality_problem
-from eye_dx_core.schema.case import Case, FundusPhoto, Laterality, find_eye_in_name
+from eye_dx_core.inference.preparing import PreparedPhoto
+from eye_dx_core.schema.case import Case, FundusPhoto, Laterality
 from eye_dx_core.schema.diagnosis import AiDiagnosis, EyeDiagnosis, Outcome, PhotoPrediction
+from eye_dx_core.schema.quality import QualityLevel
 
-Square = NDArray[np.uint8]
 _Reading = TypeVar("_Reading", PhotoPrediction, EyeDiagnosis)
 
 
-def diagnose_cases(cases: Sequence[Case], predictor: Predictor, *, photos: PhotoRoots, now: datetime) -> tuple[AiDiagnosis, ...]:
+def diagnose_cases(cases: Sequence[Case], predictor: Predictor, *, photos: PhotoIntake, now: datetime) -> tuple[AiDiagnosis, ...]:
     """Read all photographs of all cases together, and give each case its diagnosis, in the order of the cases."""
     wanted = [photo for case in cases for photo in case.screening.photos]
-    read = iter(_read_photos(wanted, [_opener(photos, photo.location) for photo in wanted], predictor))
+    prepared = photos.prepare([photo.location for photo in wanted], size=predictor.card.preprocess.size)
+    read = _read_photos(zip(wanted, prepared, strict=True), predictor)
     return tuple(_diagnose(case, [next(read) for _ in case.screening.photos], predictor, now) for case in cases)
 
 
-def predict_photos(paths: Sequence[Path], predictor: Predictor) -> tuple[PhotoPrediction, ...]:
-    """Read files that the caller names; the eye is taken from the file name."""
-    photos = [
-        FundusPhoto(photo_id=str(number), location=path.name or "?", eye=find_eye_in_name(path.name))
-        for number, path in enumerate(paths, 1)
-    ]
-    return tuple(_read_photos(photos, [lambda path=path: path for path in paths], predictor))
+def predict_photos(paths: Sequence[Path], predictor: Predictor, *, photos: PhotoIntake) -> Iterator[PhotoPrediction]:
+    """Read files that the caller names, one after the other; which eye it is, name and picture say."""
+    named = (FundusPhoto(photo_id=str(number), location=path.name or "?") for number, path in enumerate(paths, 1))
+    prepared = photos.prepare_files(paths, size=predictor.card.preprocess.size)
+    return _read_photos(zip(named, prepared, strict=True), predictor)
 
 
-def _opener(photos: PhotoRoots, location: str) -> Callable[[], Path]:
-    return lambda: photos.find_photo(location)
+def _read_photos(photos: Iterable[tuple[FundusPhoto, Prepared]], predictor: Predictor) -> Iterator[PhotoPrediction]:
+    """Read in batches as the photographs come, so that the next are prepared while these are read."""
+    coming = iter(photos)
+    while batch := list(islice(coming, predictor.batch_size)):
+        squares = [one.square for _, one in batch if _is_readable(one)]
+        readings = iter(predictor.read_squares(np.stack(squares)) if squares else ())
+        yield from (_predict(photo, one, next(readings) if _is_readable(one) else None, predictor) for photo, one in batch)
 
 
-def _read_photos(photos: Sequence[FundusPhoto], openers: Sequence[Callable[[], Path]], predictor: Predictor) -> list[PhotoPrediction]:
-    """Prepare each by itself, so that a bad one spoils nothing, then read the good ones in batches."""
-    prepared = [_prepare(find, predictor.card.preprocess.size) for find in openers]
-    good = [square for square in prepared if not isinstance(square, str)]
-    readings = iter(predictor.read_squares(np.stack(good)) if good else ())
-    return [
-        PhotoPrediction(photo_id=photo.photo_id, eye=photo.eye, outcome=Outcome.NOT_ASSESSED, reason=square)
-        if isinstance(square, str)
-        else _predict(photo, square, next(readings), predictor)
-        for photo, square in zip(photos, prepared, strict=True)
-    ]
+def _is_readable(prepared: Prepared) -> TypeGuard[PreparedPhoto]:
+    return isinstance(prepared, PreparedPhoto) and prepared.quality.level is not QualityLevel.REJECT
 
 
-def _prepare(find: Callable[[], Path], size: int) -> Square | str:
-    """The square the model sees, or the reason why there is none."""
-    try:
-        square = read_square(find(), size=size)
-    except BadPhoto as error:
-        return error.reason
-    return find_quality_problem(square) or square
+def _predict(photo: FundusPhoto, prepared: Prepared, reading: SquareReading | None, predictor: Predictor) -> PhotoPrediction:
+    """What is said of one photograph. Anything that speaks against a conclusion leaves the probabilities, and no conclusion."""
+    if isinstance(prepared, BadPhoto):
+        claims = claims_of(photo)
+        return PhotoPrediction(
+            photo_id=photo.photo_id, eye=decide_eye(claims), eye_claims=claims, outcome=Outcome.NOT_ASSESSED, reason=prepared.reason
+        )
+    claims = claims_of(photo) + prepared.eye_claims
+    seen = PhotoPrediction(
+        photo_id=photo.photo_id,
+        eye=decide_eye(claims),
+        eye_claims=claims,
+        quality=prepared.quality,
+        notes=prepared.notes,
+        outcome=Outcome.NOT_ASSESSED,
+        reason=prepared.quality.issues[0] if prepared.quality.issues else None,
+    )
+    return _conclude(seen, prepared, reading, predictor) if reading else seen
 
 
-def _predict(photo: FundusPhoto, square: Square, reading: SquareReading, predictor: Predictor) -> PhotoPrediction:
-    """A confidence under the card's threshold is `uncertain`: then no conclusion is given, only the probabilities."""
+def _conclude(seen: PhotoPrediction, prepared: PreparedPhoto, reading: SquareReading, predictor: Predictor) -> PhotoPrediction:
     label = predictor.labels[reading.condition_index]
     confidence = min(1.0, float(reading.probabilities[reading.condition_index]))
-    is_sure = confidence >= predictor.card.uncertain_below
-    return PhotoPrediction(
-        photo_id=photo.photo_id,
-        eye=photo.eye,
-        outcome=Outcome.ASSESSED if is_sure else Outcome.UNCERTAIN,
-        conclusion=label.code if is_sure else None,
-        confidence=confidence,
-        probabilities={one.code: float(p) for one, p in zip(predictor.labels, reading.probabilities, strict=True)},
-        abnormal_areas=find_zones(reading.evidence, square, photo.eye) if is_sure and not label.is_normal else (),
-        reason=None if is_sure else "low_confidence",
+    doubt = "laterality_conflict" if has_conflict(seen.eye_claims) else None
+    doubt = doubt or ("low_confidence" if confidence < predictor.card.uncertain_below else None)
+    return seen.model_copy(
+        update={
+            "outcome": Outcome.UNCERTAIN if doubt else Outcome.ASSESSED,
+            "conclusion": None if doubt else label.code,
+            "confidence": confidence,
+            "probabilities": {one.code: float(p) for one, p in zip(predictor.labels, reading.probabilities, strict=True)},
+            "answer_set": predictor.answer_set(reading.probabilities),
+            "abnormal_areas": () if doubt or label.is_normal else find_zones(reading.evidence, prepared.disc, seen.eye),
+            "reason": doubt,
+        }
     )
 
 

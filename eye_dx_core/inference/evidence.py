@@ -3,12 +3,11 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
+from eye_dx_core.inference.landmarks import Disc
 from eye_dx_core.model.vit import FundusVit
 from eye_dx_core.schema.case import Laterality
 from eye_dx_core.schema.diagnosis import AbnormalArea, Zone
-from eye_dx_core.schema.frozen import Frozen
 
 Map = NDArray[np.floating]
 
@@ -16,13 +15,6 @@ Map = NDArray[np.floating]
 _DISC_TO_FOVEA, _DISC_ZONE, _MACULA_ZONE, _PERIPHERY_FROM = 0.62, 0.22, 0.32, 0.78
 _LEAST_SHARE, _LEAST_DENSITY, _MOST_ZONES = 0.15, 1.3, 3
 _EVIDENCE_DEPTH = 2 / 3
-
-
-class Disc(Frozen):
-    """The optic disc as found in a square, in field units (-1..1, x to the right, y down)."""
-
-    x: float
-    y: float
 
 
 def evidence_maps(model: FundusVit, batch: torch.Tensor, condition_indices: torch.Tensor) -> Map:
@@ -74,31 +66,15 @@ def _inside_field(grid: int) -> torch.Tensor:
     return axis[None, :] ** 2 + axis[:, None] ** 2 < 1
 
 
-def find_disc(square: NDArray[np.uint8]) -> Disc | None:
-    """The brightest compact spot of the square, or None when nothing stands out."""
-    size = square.shape[0]
-    light = square[..., :2].astype(np.float32).mean(axis=2)
-    axis = (np.arange(size) + 0.5) / size * 2 - 1
-    inside = axis[None, :] ** 2 + axis[:, None] ** 2 < 0.9
-    # The black outside would make the rim look bright against its surroundings.
-    light[~inside] = light[inside].mean()
-    spots = gaussian_filter(light, size * 0.035) - gaussian_filter(light, size * 0.12)
-    spread = float(spots[inside].std())
-    down, across = np.unravel_index(int(np.where(inside, spots, -np.inf).argmax()), spots.shape)
-    if spread < 1e-6 or float(spots[down, across]) < 3 * spread:
-        return None
-    return Disc(x=float(axis[across]), y=float(axis[down]))
-
-
-def find_zones(evidence: Map, square: NDArray[np.uint8], eye: Laterality | None) -> tuple[AbnormalArea, ...]:
+def find_zones(evidence: Map, disc: Disc | None, eye: Laterality | None) -> tuple[AbnormalArea, ...]:
     """The zones that hold clearly more of the evidence than of the area, strongest first; empty when it is not localised.
 
     Args:
         evidence: (down, across), over the square.
-        square: the photograph that was read, (size, size, rgb).
+        disc: where the optic disc lies; without it, nothing can be placed.
         eye: which eye, if known; otherwise the disc's side tells.
     """
-    total, disc = float(evidence.sum()), find_disc(square)
+    total = float(evidence.sum())
     if total <= 0 or disc is None:
         return ()
     zones = _zones_of_patches(evidence.shape[0], disc, eye)

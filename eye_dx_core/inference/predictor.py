@@ -24,7 +24,7 @@ class Predictor:
     """One loaded model version. Batches are split to `batch_size`, and a photo's answer does not depend on its batch."""
 
     def __init__(self, checkpoint: Checkpoint, *, model_name: str, model_version: str, batch_size: int = 8) -> None:
-        self._checkpoint, self._batch_size = checkpoint, batch_size
+        self._checkpoint, self.batch_size = checkpoint, batch_size
         self.model_name, self.model_version = model_name, model_version
         self._checkpoint.model.eval()
 
@@ -46,9 +46,18 @@ class Predictor:
     def read_squares(self, squares: NDArray[np.uint8]) -> tuple[SquareReading, ...]:
         """Read squares (photo, size, size, rgb), cropped to the field of view at the card's size."""
         readings: list[SquareReading] = []
-        for start in range(0, len(squares), self._batch_size):
-            readings += self._read_batch(squares[start : start + self._batch_size])
+        for start in range(0, len(squares), self.batch_size):
+            readings += self._read_batch(squares[start : start + self.batch_size])
         return tuple(readings)
+
+    def answer_set(self, probabilities: NDArray[np.float32]) -> tuple[str, ...]:
+        """Codes of the labels that cannot be ruled out by the card's thresholds, likeliest first.
+
+        A label that was learnt, but had no photograph to learn its threshold from, is never ruled out.
+        """
+        rules = zip(probabilities, self.card.set_thresholds, self.card.training_counts, strict=True)
+        kept = [i for i, (p, least, learnt) in enumerate(rules) if (learnt > 0 if least is None else p >= least)]
+        return tuple(self.labels[i].code for i in sorted(kept, key=lambda i: -probabilities[i]))
 
     def _read_batch(self, squares: NDArray[np.uint8]) -> list[SquareReading]:
         model, batch = self._checkpoint.model, self.card.preprocess.to_batch(squares)

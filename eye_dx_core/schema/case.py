@@ -90,6 +90,7 @@ class FundusPhoto(Frozen):
     photo_id: str
     location: str = Field(repr=False, min_length=1)
     eye: Laterality | None = None
+    """What the message says; file name and picture are asked when the photograph is read."""
 
 
 class Screening(Frozen):

@@ -7,6 +7,7 @@ from pydantic import AwareDatetime, Field
 from eye_dx_core.schema.case import Laterality
 from eye_dx_core.schema.condition import LABELS, NOT_ASSESSED_EN, NOT_ASSESSED_ZH, UNCERTAIN_EN, UNCERTAIN_ZH, Label
 from eye_dx_core.schema.frozen import Frozen
+from eye_dx_core.schema.quality import Quality
 
 
 class Outcome(StrEnum):
@@ -71,12 +72,49 @@ class _Reading(Frozen):
         return self.label.name_en if self.label else {Outcome.UNCERTAIN: UNCERTAIN_EN}.get(self.outcome, NOT_ASSESSED_EN)
 
 
+class EyeClaimSource(StrEnum):
+    """Who says which eye a photograph shows."""
+
+    MESSAGE = "message"
+    FILE_NAME = "file_name"
+    DICOM = "dicom"
+    PICTURE = "picture"
+
+
+class EyeClaim(Frozen):
+    """One source's word on which eye a photograph shows; `strength` from 0 to 1, 1 for what somebody wrote down."""
+
+    source: EyeClaimSource
+    eye: Laterality
+    strength: float = Field(default=1.0, ge=0, le=1)
+
+
+class EvidenceMap(Frozen):
+    """Where in the field of view a conclusion was seen: weights 0 to 255, row by row over the square around the field."""
+
+    rows: int = Field(ge=1)
+    columns: int = Field(ge=1)
+    weights: tuple[int, ...]
+    deletion_score: float
+    """By how much more the conclusion's logit fell when the strongest fifth was hidden than when random fifths were."""
+
+
 class PhotoPrediction(_Reading):
     """The model's word on one photo. `reason` is a code that says why a photo was not assessed or is uncertain."""
 
     photo_id: str
     eye: Laterality | None = None
+    eye_claims: tuple[EyeClaim, ...] = ()
+    """All that was said of which eye it is, also where it disagrees."""
     probabilities: dict[str, float] = {}
+    answer_set: tuple[str, ...] = ()
+    """Label codes that cannot be ruled out, by the card's thresholds; likeliest first."""
+    quality: Quality | None = None
+    evidence: EvidenceMap | None = None
+    distance: float | None = Field(default=None, ge=0)
+    """How unlike the training photographs it is; 1 is where the farthest hundredth of those held out begins."""
+    notes: tuple[str, ...] = ()
+    """Codes of what was done to the file before it could be read."""
     reason: str | None = None
 
 

@@ -21,7 +21,6 @@ from eye_dx_core.schema.case import (
     Screening,
     VisionData,
     WireFormat,
-    find_eye_in_name,
 )
 from eye_dx_core.schema.frozen import Frozen
 from eye_dx_core.schema.incoming import (
@@ -237,8 +236,7 @@ def _screening_of(patient: IncomingPatient, vision: IncomingVision | None, case_
 def _photos(case_id: str, photos: list[IncomingPhoto] | tuple[str | IncomingPhoto, ...]) -> tuple[FundusPhoto, ...]:
     named = [photo if isinstance(photo, IncomingPhoto) else IncomingPhoto(location=photo) for photo in photos if photo]
     return tuple(
-        FundusPhoto(photo_id=f"{case_id}-{number}", location=photo.location, eye=photo.eye or find_eye_in_name(photo.location))
-        for number, photo in enumerate(named, start=1)
+        FundusPhoto(photo_id=f"{case_id}-{number}", location=photo.location, eye=photo.eye) for number, photo in enumerate(named, start=1)
     )
 
 

@@ -220,7 +220,7 @@ def test_what_the_broker_refused_goes_out_with_the_next_delivery_run(clinic: Cli
     casework.diagnose_waiting(
         clinic.records,
         predictor,
-        wiring.photo_roots(clinic.settings),
+        wiring.photo_intake(clinic.settings),
         outlet=casework.DiagnosisOutlet(NAMES),
         limit=10,
         micro_batch=2,

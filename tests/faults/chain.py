@@ -16,6 +16,7 @@ import torch
 from sqlalchemy import event
 
 from eye_dx_core import casework
+from eye_dx_core.inference.intake import PhotoIntake
 from eye_dx_core.inference.photos import PhotoRoots
 from eye_dx_core.inference.predictor import Predictor
 from eye_dx_core.model.checkpoint import load_checkpoint
@@ -135,7 +136,7 @@ def run_chain(stack: Stack, queue: Queue, records: SqlRecords, reader: Predictor
     casework.diagnose_waiting(
         records,
         reader,
-        PhotoRoots([folder], base=folder),
+        PhotoIntake(PhotoRoots([folder], base=folder)),
         outlet=casework.DiagnosisOutlet(names),
         limit=500,
         micro_batch=4,

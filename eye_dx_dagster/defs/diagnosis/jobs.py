@@ -128,7 +128,7 @@ def read_waiting_cases(context: dg.OpExecutionContext, settings: Settings, recor
     done = casework.diagnose_waiting(
         records,
         wiring.load_predictor(registry, champion),
-        wiring.photo_roots(settings),
+        wiring.photo_intake(settings),
         outlet=wiring.diagnosis_outlet(settings),
         limit=_READ_TOGETHER,
         micro_batch=settings.micro_batch,

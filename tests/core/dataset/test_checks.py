@@ -8,11 +8,12 @@ import pytest
 from PIL import Image
 
 from eye_dx_core.dataset.checks import check_dataset, require_sound
+from eye_dx_core.dataset.field_of_view import find_field_of_view, has_burned_in_text
 from eye_dx_core.dataset.manifest import COPY, LOOK_ALIKE, Manifest
 from eye_dx_core.dataset.near_duplicates import find_look_alikes, sample_rings, similarity
 from eye_dx_core.dataset.phantom import render_phantom
 from eye_dx_core.dataset.phantom_folders import write_phantom_photo
-from eye_dx_core.dataset.photo import find_camera, find_field_of_view, has_burned_in_text
+from eye_dx_core.dataset.photo import find_camera
 from eye_dx_core.dataset.scanning import scan_photos
 from eye_dx_core.dataset.splitting import Split, find_splits, split_by_patient
 from eye_dx_core.dataset.waivers import Waiver, load_waivers, save_waivers

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from eye_dx_core.dataset import photo
+from eye_dx_core.dataset.field_of_view import crop_to_field, find_field_of_view, read_square
 from eye_dx_core.dataset.phantom import render_phantom
-from eye_dx_core.dataset.photo import crop_to_field, decode_photo, find_field_of_view, read_square
+from eye_dx_core.dataset.photo import decode_photo
 from eye_dx_core.errors import BadPhoto
 from eye_dx_core.schema.case import Laterality
 

@@ -8,15 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from eye_dx_core.dataset.field_of_view import crop_to_field
 from eye_dx_core.dataset.phantom import Defect, render_phantom
 from eye_dx_core.dataset.phantom_folders import write_phantom_photo
-from eye_dx_core.dataset.photo import crop_to_field
 from eye_dx_core.errors import BadPhoto
-from eye_dx_core.inference.diagnosing import diagnose_cases, predict_photos, worst_of
-from eye_dx_core.inference.evidence import find_disc, find_zones
+from eye_dx_core.inference import diagnosing
+from eye_dx_core.inference.diagnosing import diagnose_cases, worst_of
+from eye_dx_core.inference.evidence import find_zones
+from eye_dx_core.inference.intake import PhotoIntake
+from eye_dx_core.inference.landmarks import find_disc
 from eye_dx_core.inference.photos import PhotoRoots
 from eye_dx_core.inference.predictor import Predictor
-from eye_dx_core.inference.quality import find_quality_problem
+from eye_dx_core.inference.quality import assess_quality
 from eye_dx_core.model.checkpoint import load_checkpoint
 from eye_dx_core.schema.case import Laterality
 from eye_dx_core.schema.diagnosis import Outcome, PhotoPrediction, Zone
@@ -29,6 +32,11 @@ RIGHT, LEFT = Laterality.RIGHT, Laterality.LEFT
 def a_predictor(folder: Path, *, batch_size: int = 3, uncertain_below: float = 0.0) -> Predictor:
     checkpoint = load_checkpoint(a_checkpoint(folder / "checkpoint", uncertain_below=uncertain_below))
     return Predictor(checkpoint, model_name="eye-dx-fundus", model_version="7", batch_size=batch_size)
+
+
+def predict_photos(paths: list[Path], predictor: Predictor) -> list[PhotoPrediction]:
+    intake = PhotoIntake(PhotoRoots([], base=Path(__file__).parent))
+    return list(diagnosing.predict_photos(paths, predictor, photos=intake))
 
 
 @pytest.fixture
@@ -72,10 +80,10 @@ def test_the_answer_does_not_depend_on_the_batch(visit: Path, tmp_path: Path):
 
 
 def test_a_case_is_read_per_eye_with_the_model_version(visit: Path, tmp_path: Path):
-    roots = PhotoRoots([visit], base=visit)
+    intake = PhotoIntake(PhotoRoots([visit], base=visit))
     cases = [a_case("case-1", photos=("OD.jpg", "OS.png")), a_case("case-2", photos=("text_OD.jpg", "OS.png")), a_case("case-3", photos=())]
 
-    first, second, third = diagnose_cases(cases, a_predictor(tmp_path), photos=roots, now=NOON)
+    first, second, third = diagnose_cases(cases, a_predictor(tmp_path), photos=intake, now=NOON)
 
     assert [eye.eye for eye in first.eyes] == [RIGHT, LEFT]
     assert (first.case_id, first.model_version, first.diagnosed_at) == ("case-1", "7", NOON)
@@ -141,7 +149,7 @@ def test_any_location_leads_into_the_roots_or_is_refused(location: str):
 def test_exposure_is_judged(defect: Defect | None, reason: str | None):
     for code in ("N", "D2", "C", "RP"):
         square = crop_to_field(render_phantom(code, eye=RIGHT, seed=5, size=224, defect=defect).rgb, size=224)
-        assert find_quality_problem(square) == reason
+        assert [issue.value for issue in assess_quality(square).issues] == ([reason] if reason else [])
 
 
 def test_the_disc_is_found_on_its_side():
@@ -160,8 +168,8 @@ def test_evidence_in_one_place_names_its_zone_and_spread_evidence_none():
     at_fovea = np.zeros((14, 14))
     at_fovea[y - 1 : y + 1, x - 1 : x + 1] = 1
 
-    (area,) = find_zones(at_fovea, square, LEFT)
+    (area,) = find_zones(at_fovea, find_disc(square), LEFT)
 
     assert area.zone is Zone.MACULA
-    assert find_zones(np.ones((14, 14)), square, LEFT) == ()
-    assert find_zones(np.zeros((14, 14)), square, LEFT) == ()
+    assert find_zones(np.ones((14, 14)), find_disc(square), LEFT) == ()
+    assert find_zones(np.zeros((14, 14)), find_disc(square), LEFT) == ()

@@ -24,7 +24,6 @@ def test_a_nested_message_keeps_vision_and_pressure_with_the_right_eye():
     assert case.wire is WireFormat.NESTED
     assert case.screening.vision.of(Laterality.LEFT).acuity_decimal == 0.8
     assert case.screening.vision.of(Laterality.RIGHT).iop_mmhg == 19
-    assert case.screening.photos[0].eye is Laterality.RIGHT
 
 
 def test_a_flat_message_has_no_vision_data_and_none_is_invented():

@@ -1,0 +1,48 @@
+"""From a file to what the model needs of it: the square, its quality, its landmarks. No torch: this runs in worker processes."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from eye_dx_core.dataset.field_of_view import crop_to_field, find_field_of_view
+from eye_dx_core.dataset.photo import Rgb, decode_photo
+from eye_dx_core.inference.landmarks import Disc, find_disc
+from eye_dx_core.inference.quality import assess_quality
+from eye_dx_core.schema.diagnosis import EyeClaim
+from eye_dx_core.schema.quality import Quality
+
+
+@dataclass(frozen=True)
+class PreparedPhoto:
+    """A photograph ready to be read; one whose quality is `reject` must not be."""
+
+    square: Rgb
+    quality: Quality
+    disc: Disc | None
+    eye_claims: tuple[EyeClaim, ...]
+    """What the file itself says of the eye: a DICOM tag, the picture."""
+    notes: tuple[str, ...]
+    pixels_sha256: str
+    """Equal for pictures that are equal pixel by pixel, whatever their files are called."""
+
+
+def prepare_photo(source: Path | bytes, *, size: int) -> PreparedPhoto:
+    """Decode a photograph, cut out its field of view, and judge it.
+
+    Args:
+        source: a file, or its bytes.
+        size: side of the square that the model sees.
+
+    Raises:
+        BadPhoto: it cannot be decoded, or holds no fundus.
+    """
+    rgb = decode_photo(source, enough_for=size)
+    square = crop_to_field(rgb, size=size, field=find_field_of_view(rgb))
+    return PreparedPhoto(
+        square=square,
+        quality=assess_quality(square),
+        disc=find_disc(square),
+        eye_claims=(),
+        notes=(),
+        pixels_sha256=hashlib.sha256(square.tobytes()).hexdigest(),
+    )
