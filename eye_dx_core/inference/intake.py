@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from eye_dx_core.errors import BadPhoto
+from eye_dx_core.inference.files import PhotoFile
 from eye_dx_core.inference.photos import PhotoRoots
 from eye_dx_core.inference.preparing import PreparedPhoto, prepare_photo
 
@@ -20,9 +21,9 @@ class PhotoIntake:
         """Each photograph that a message names, as a square of `size` pixels, or why there is none."""
         return _prepare((lambda one=one: self._places.find_photo(one) for one in locations), size)
 
-    def prepare_files(self, paths: Iterable[Path], *, size: int) -> Iterator[Prepared]:
+    def prepare_files(self, files: Iterable[PhotoFile], *, size: int) -> Iterator[Prepared]:
         """The same for files that the caller vouches for."""
-        return _prepare((lambda path=path: path for path in paths), size)
+        return _prepare((lambda file=file: _vouched(file) for file in files), size)
 
 
 def _prepare(finders: Iterable[Callable[[], Path]], size: int) -> Iterator[Prepared]:
@@ -31,3 +32,10 @@ def _prepare(finders: Iterable[Callable[[], Path]], size: int) -> Iterator[Prepa
             yield prepare_photo(find(), size=size)
         except BadPhoto as error:
             yield error
+
+
+def _vouched(file: PhotoFile) -> Path:
+    path, refusal = file
+    if refusal is not None:
+        raise refusal
+    return path

@@ -36,7 +36,7 @@ def a_predictor(folder: Path, *, batch_size: int = 3, uncertain_below: float = 0
 
 def predict_photos(paths: list[Path], predictor: Predictor) -> list[PhotoPrediction]:
     intake = PhotoIntake(PhotoRoots([], base=Path(__file__).parent))
-    return list(diagnosing.predict_photos(paths, predictor, photos=intake))
+    return [one.prediction for one in diagnosing.predict_photos([(path, None) for path in paths], predictor, photos=intake)]
 
 
 @pytest.fixture
