@@ -5,8 +5,8 @@ from pathlib import Path
 
 from eye_dx_core.errors import BadPhoto
 from eye_dx_core.inference.files import PhotoFile
-from eye_dx_core.inference.photos import PhotoRoots
 from eye_dx_core.inference.preparing import PreparedPhoto, prepare_photo
+from eye_dx_core.inference.sources.port import PhotoSource
 
 Prepared = PreparedPhoto | BadPhoto
 
@@ -14,7 +14,7 @@ Prepared = PreparedPhoto | BadPhoto
 class PhotoIntake:
     """Finds and prepares photographs, in the order in which they are asked for."""
 
-    def __init__(self, places: PhotoRoots) -> None:
+    def __init__(self, places: PhotoSource) -> None:
         self._places = places
 
     def prepare(self, locations: Sequence[str], *, size: int) -> Iterator[Prepared]:
@@ -26,7 +26,7 @@ class PhotoIntake:
         return _prepare((lambda file=file: _vouched(file) for file in files), size)
 
 
-def _prepare(finders: Iterable[Callable[[], Path]], size: int) -> Iterator[Prepared]:
+def _prepare(finders: Iterable[Callable[[], Path | bytes]], size: int) -> Iterator[Prepared]:
     for find in finders:
         try:
             yield prepare_photo(find(), size=size)
