@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from eye_dx_core.casework import draft_of, report_page
-from eye_dx_core.dataset.photo import sniff_format
+from eye_dx_core.dataset.photo_file import HEAD_BYTES, sniff_format
 from eye_dx_core.errors import BadPhoto, EyeDxError, NotFound
 from eye_dx_core.inference.photos import PhotoRoots
 from eye_dx_core.queue.port import Queue
@@ -155,7 +155,7 @@ def _delete_photos(shelves: Shelves, case: Case, *, is_mounted: bool) -> _Outcom
         try:
             path = shelves.photos.find_photo(photo.location)
             with path.open("rb") as file:
-                is_picture = sniff_format(file.read(16)) is not None
+                is_picture = sniff_format(file.read(HEAD_BYTES)) is not None
             if is_picture and not path.is_relative_to(shelves.training_photos):
                 path.unlink()
                 outcome.deleted += 1

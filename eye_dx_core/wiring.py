@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from eye_dx_core.inference.intake import PhotoIntake
     from eye_dx_core.inference.photos import PhotoRoots
     from eye_dx_core.inference.predictor import Predictor
+    from eye_dx_core.inference.workers import PhotoWorkers
     from eye_dx_core.retention import Shelves, Terms
 
 
@@ -147,10 +148,17 @@ def photo_roots(settings: Settings) -> "PhotoRoots":
 
 
 def photo_intake(settings: Settings) -> "PhotoIntake":
-    """How photographs come in."""
+    """How photographs come in; all that this process reads go through the same worker processes."""
     from eye_dx_core.inference.intake import PhotoIntake
 
-    return PhotoIntake(photo_roots(settings))
+    return PhotoIntake(photo_roots(settings), _photo_workers())
+
+
+@lru_cache(maxsize=1)
+def _photo_workers() -> "PhotoWorkers":
+    from eye_dx_core.inference.workers import PhotoWorkers
+
+    return PhotoWorkers()
 
 
 def diagnosis_outlet(settings: Settings) -> "DiagnosisOutlet":
