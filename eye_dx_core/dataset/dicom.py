@@ -76,7 +76,7 @@ def _check_compression(syntax: Any) -> None:  # noqa: ANN401 - a UID of pydicom'
 
 
 def _check(dataset: Any) -> None:  # noqa: ANN401 - pydicom's values come by name
-    modality = str(dataset.get("Modality", ""))
+    modality = str(dataset.Modality)  # required of every photograph, so one without it was cut off
     if modality != "OP":
         # A modality is a short code by the standard; anything else could be anything.
         known = modality if modality.isalpha() and len(modality) <= 4 else "unknown"

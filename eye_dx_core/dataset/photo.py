@@ -94,7 +94,8 @@ def _decode(content: bytes, photo_format: PhotoFormat, enough_for: int | None) -
             raise BadPhoto("unsupported_mode", f"colour mode {picture.mode} is not supported")
         if enough_for is not None:
             picture.draft(None, (2 * enough_for, 2 * enough_for))
-        is_deep, notes = is_deep_colour(picture), _notes_of(picture)
+        is_deep = is_deep_colour(picture)
+        notes = _notes_of(picture, is_deep=is_deep)
         upright = ImageOps.exif_transpose(picture)
     if upright.mode.startswith("I;16"):
         grey = scale_to_8_bit(np.asarray(upright).astype(np.uint16))
@@ -103,11 +104,11 @@ def _decode(content: bytes, photo_format: PhotoFormat, enough_for: int | None) -
     return deepen(rgb, content, photo_format) if is_deep else rgb, notes
 
 
-def _notes_of(picture: Image.Image) -> tuple[str, ...]:
+def _notes_of(picture: Image.Image, *, is_deep: bool) -> tuple[str, ...]:
     found = {
         "rotated_by_exif": picture.getexif().get(ExifTags.Base.Orientation) in range(2, 9),
         "first_of_several_pages": getattr(picture, "n_frames", 1) > 1,
-        "scaled_from_16_bit": is_deep_colour(picture) or picture.mode.startswith("I;16"),
+        "scaled_from_16_bit": is_deep or picture.mode.startswith("I;16"),
     }
     of_mode = _NOTE_OF_MODE[picture.mode]
     return tuple(note for note, is_there in found.items() if is_there) + ((of_mode,) if of_mode else ())

@@ -1,4 +1,4 @@
-"""Every kind of file gives its named reason or the right picture, here and in worker processes, and never takes another along."""
+"""Every kind of file gives its named reason or the right picture."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from eye_dx_core.errors import BadPhoto
 from tests.hostile_files import FUNDUS, Hostile, grey_of, hostile_files
 
 SIZE = 96
-RIGHT_SQUARE = crop_to_field(FUNDUS, size=SIZE)
+SQUARE = crop_to_field(FUNDUS, size=SIZE)
 GREY_SQUARE = crop_to_field(np.repeat(grey_of(FUNDUS)[..., None], 3, axis=2), size=SIZE)
 
 
@@ -30,7 +30,8 @@ def test_a_file_gives_its_named_reason_or_the_right_picture(kind: Hostile, tmp_p
         assert error.reason == kind.reason
         assert kind.name not in str(error)
         return
+
     assert kind.reason is None
     assert (photo.notes, photo.eyes) == (kind.notes, kind.eyes)
-    off = np.abs(read_square(path, size=SIZE).astype(int) - (GREY_SQUARE if kind.grey else RIGHT_SQUARE))
+    off = np.abs(read_square(path, size=SIZE).astype(int) - (GREY_SQUARE if kind.is_grey else SQUARE))
     assert off.mean() <= kind.off
