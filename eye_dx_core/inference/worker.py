@@ -21,7 +21,7 @@ from eye_dx_core.inference.preparing import Prepared, PreparedPhoto, prepare_or_
 
 _MEMORY = 4 * 2**30
 """Address space of a worker in bytes: the libraries take 0.5 GiB, and 100 megapixels in 32 bits, copied a few times, 2 GiB."""
-_GRACE = 5
+_GRACE = 2
 """Seconds after its time at which a worker ends itself, should the process that watches it be gone."""
 _LONGEST = 2 * MAX_BYTES
 _LENGTHS = struct.Struct("!II")

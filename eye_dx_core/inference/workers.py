@@ -146,7 +146,7 @@ class _Worker:
         with theirs:
             # Its own session: Ctrl-C at the terminal is for the process that diagnoses, which then ends its workers.
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _START, program, *sys.path],
+                [sys.executable, "-P", "-c", _START, program, *sys.path],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
