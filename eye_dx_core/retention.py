@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from eye_dx_core.casework import draft_of, report_page
-from eye_dx_core.dataset.photo import sniff_format
+from eye_dx_core.dataset.photo_file import HEAD_BYTES, sniff_format
 from eye_dx_core.errors import BadPhoto, EyeDxError, NotFound, ServiceUnavailable
 from eye_dx_core.inference.sources.folders import FolderPhotos
 from eye_dx_core.queue.port import Queue
@@ -158,7 +158,7 @@ def _delete_photos(shelves: Shelves, case: Case, *, is_mounted: bool) -> _Outcom
         try:
             path = shelves.photos.find_file(photo.location)
             with path.open("rb") as file:
-                is_picture = sniff_format(file.read(16)) is not None
+                is_picture = sniff_format(file.read(HEAD_BYTES)) is not None
             if is_picture and not path.is_relative_to(shelves.training_photos):
                 path.unlink()
                 outcome.deleted += 1

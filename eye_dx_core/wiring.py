@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from eye_dx_core.inference.predictor import Predictor
     from eye_dx_core.inference.sources.folders import FolderPhotos
     from eye_dx_core.inference.sources.port import PhotoSource
+    from eye_dx_core.inference.workers import PhotoWorkers
     from eye_dx_core.retention import Shelves, Terms
 
 
@@ -184,10 +185,17 @@ def _bucket_photos(buckets: tuple[BucketPrefix, ...], endpoint: str | None, seco
 
 
 def photo_intake(settings: Settings) -> "PhotoIntake":
-    """How photographs come in."""
+    """How photographs come in; all that this process reads go through the same worker processes."""
     from eye_dx_core.inference.intake import PhotoIntake
 
-    return PhotoIntake(photo_places(settings))
+    return PhotoIntake(photo_places(settings), _photo_workers())
+
+
+@lru_cache(maxsize=1)
+def _photo_workers() -> "PhotoWorkers":
+    from eye_dx_core.inference.workers import PhotoWorkers
+
+    return PhotoWorkers()
 
 
 def diagnosis_outlet(settings: Settings) -> "DiagnosisOutlet":

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from eye_dx_core.dataset.photo import MAX_BYTES
+from eye_dx_core.dataset.photo_file import MAX_BYTES
 from eye_dx_core.errors import BadPhoto, ServiceUnavailable
 from eye_dx_core.inference.sources.allowed import BucketPrefix, WebHost
 from eye_dx_core.inference.sources.folders import FolderPhotos

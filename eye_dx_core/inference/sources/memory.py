@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from eye_dx_core.dataset.photo import MAX_BYTES
+from eye_dx_core.dataset.photo_file import MAX_BYTES
 from eye_dx_core.errors import BadPhoto, ServiceUnavailable
 
 

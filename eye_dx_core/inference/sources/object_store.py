@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import fsspec
 
-from eye_dx_core.dataset.photo import MAX_BYTES
+from eye_dx_core.dataset.photo_file import MAX_BYTES
 from eye_dx_core.errors import BadPhoto, ServiceUnavailable
 from eye_dx_core.inference.sources.allowed import BucketPrefix
 from eye_dx_core.inference.sources.patience import DEFAULT_PATIENCE, Patience, Rests, ServerSilent, seconds_left

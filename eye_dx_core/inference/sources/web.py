@@ -9,7 +9,7 @@ from pathlib import Path
 import httpcore2
 import httpx2
 
-from eye_dx_core.dataset.photo import MAX_BYTES
+from eye_dx_core.dataset.photo_file import MAX_BYTES
 from eye_dx_core.errors import BadPhoto, ServiceUnavailable
 from eye_dx_core.inference.sources.allowed import WebHost, web_host
 from eye_dx_core.inference.sources.dialling import CheckedNetwork, Resolve, ask_resolver
