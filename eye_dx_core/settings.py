@@ -102,12 +102,14 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _photo_places_are_listed(self) -> "Settings":
-        scheme, separator, rest = (self.photo_base or "").partition("://")
-        if separator and scheme in ("http", "https"):
-            if parse_web_host(f"{scheme}://{rest.partition('/')[0]}") not in self.photo_hosts + self.photo_private_hosts:
-                raise ValueError("EYE_DX_PHOTO_HOSTS or EYE_DX_PHOTO_PRIVATE_HOSTS must list the host of EYE_DX_PHOTO_BASE")
-        elif separator and (scheme != "s3" or not self.photo_buckets):
-            raise ValueError("EYE_DX_PHOTO_BASE must be a folder, https://host/path/, or s3://bucket/prefix/ with EYE_DX_PHOTO_BUCKETS")
+        scheme, is_address, rest = (self.photo_base or "").partition("://")
+        if is_address and scheme == "s3":
+            is_listed = any(one.holds(*parse_bucket(rest)) for one in self.photo_buckets)
+        else:
+            hosts = self.photo_hosts + self.photo_private_hosts
+            is_listed = not is_address or ("?" not in rest and parse_web_host(f"{scheme}://{rest.partition('/')[0]}") in hosts)
+        if not is_listed:
+            raise ValueError("EYE_DX_PHOTO_BASE must be a folder, or a plain address of a host or bucket that is listed too")
         if self.photo_buckets and find_spec("s3fs") is None:
             raise ValueError("EYE_DX_PHOTO_BUCKETS needs the extra s3: pip install 'eye-dx[s3]'")
         return self

@@ -89,7 +89,7 @@ def in_a_store(store: fsspec.AbstractFileSystem) -> Place:
 
 
 @pytest.fixture(scope="session")
-def s3_endpoint() -> Iterator[str]:
+def s3_store() -> Iterator[fsspec.AbstractFileSystem]:
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -99,7 +99,7 @@ def s3_endpoint() -> Iterator[str]:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patched.setenv(name, "testing")
         patched.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        yield f"http://{host}:{port}"
+        yield open_store(f"http://{host}:{port}")
     server.stop()
 
 
@@ -119,7 +119,7 @@ def build(kind: str, folder: Path, stack: contextlib.ExitStack, request: pytest.
         store.store = {}  # the class keeps one for all
         place = in_a_store(store)
     elif kind == "s3":
-        return in_a_store(open_store(request.getfixturevalue("s3_endpoint")))
+        return in_a_store(request.getfixturevalue("s3_store"))
     elif kind == "https":
         authority = an_authority(folder, "authority")
         server = stack.enter_context(serving(a_server_context(authority, folder, "photos.test")))

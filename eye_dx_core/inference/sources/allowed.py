@@ -36,6 +36,10 @@ class BucketPrefix(NamedTuple):
     prefix: str
     """Empty, or with a slash at its end."""
 
+    def holds(self, bucket: str, key: str) -> bool:
+        """Whether an object, or a prefix, lies in this part."""
+        return bucket == self.bucket and key.startswith(self.prefix)
+
 
 def web_host(scheme: str, host: str, port: int | None) -> WebHost:
     """A web server in the one form by which servers are compared."""

@@ -55,7 +55,7 @@ class BucketPhotos:
         is_plain = all(part not in ("", ".", "..") for part in key.split("/")) and not any(one < " " or one == "?" for one in key)
         if not location.startswith(_SCHEME) or not is_plain or not _is_text(key):
             raise BadPhoto("unsupported_location", "only addresses such as s3://bucket/key are read")
-        if not any(bucket == one.bucket and key.startswith(one.prefix) for one in self._allowed):
+        if not any(one.holds(bucket, key) for one in self._allowed):
             raise BadPhoto("bucket_not_allowed", "the photograph lies outside what EYE_DX_PHOTO_BUCKETS lists")
         return f"{bucket}/{key}"
 

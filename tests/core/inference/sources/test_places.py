@@ -110,17 +110,38 @@ def test_a_photograph_comes_through_the_settings_into_the_intake(tmp_path: Path,
         ("EYE_DX_PHOTO_HOSTS", "pacs.example.org/files", "EYE_DX_PHOTO_HOSTS: .*list hosts such as"),
         ("EYE_DX_PHOTO_PRIVATE_HOSTS", "127.1", "EYE_DX_PHOTO_PRIVATE_HOSTS: .*list hosts such as"),
         ("EYE_DX_PHOTO_BUCKETS", "s3://fundus", "EYE_DX_PHOTO_BUCKETS: .*list buckets such as"),
-        ("EYE_DX_PHOTO_BASE", "https://his.example.org/files", "must list the host of EYE_DX_PHOTO_BASE"),
-        ("EYE_DX_PHOTO_BASE", "s3://fundus/", "with EYE_DX_PHOTO_BUCKETS"),
-        ("EYE_DX_PHOTO_BASE", "ftp://his.example.org/", "EYE_DX_PHOTO_BASE must be"),
+        ("EYE_DX_PHOTO_BASE", "https://his.example.org/files", "EYE_DX_PHOTO_BASE must be a folder"),
+        ("EYE_DX_PHOTO_BASE", "https://pacs.example.org/get?file=", "EYE_DX_PHOTO_BASE must be a folder"),
+        ("EYE_DX_PHOTO_BASE", "https://user@pacs.example.org/", "list hosts such as"),
+        ("EYE_DX_PHOTO_BASE", "s3://fundus/clinical/", "EYE_DX_PHOTO_BASE must be a folder"),
+        ("EYE_DX_PHOTO_BASE", "ftp://pacs.example.org/", "list hosts such as"),
         ("EYE_DX_PHOTO_SECONDS", "0", "EYE_DX_PHOTO_SECONDS"),
     ],
 )
 def test_settings_that_cannot_work_are_named_at_the_start(name: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch):
+    for good, listed in (("EYE_DX_PHOTO_HOSTS", "pacs.example.org"), ("EYE_DX_PHOTO_BUCKETS", "fundus/clinic")):
+        monkeypatch.setenv(good, listed)
     monkeypatch.setenv(name, value)
 
     with pytest.raises(BadSettings, match=words):
         get_settings()
+
+
+@pytest.mark.parametrize(
+    ("base", "folder", "address"),
+    [
+        (None, "data", None),
+        ("/his/files", "/his/files", None),
+        ("https://pacs.example.org/files", None, "https://pacs.example.org/files/"),
+        ("s3://fundus/clinic/", None, "s3://fundus/clinic/"),
+    ],
+)
+def test_paths_start_in_a_folder_or_at_a_listed_address(base: str | None, folder: str | None, address: str | None, tmp_path: Path):
+    settings = Settings(state_dir=tmp_path, photo_hosts="pacs.example.org", photo_buckets="fundus/clinic", photo_base=base)
+
+    assert settings.photo_base_folder == (tmp_path / folder if folder else None)
+    assert settings.photo_base_address == address
+    assert isinstance(wiring.photo_places(settings), PhotoPlaces)
 
 
 def test_an_authority_that_cannot_be_read_is_named(tmp_path: Path):
