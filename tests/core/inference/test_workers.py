@@ -167,13 +167,14 @@ def test_a_worker_loads_no_torch():
 
 
 PARENT = """
-import sys, threading, time
+import signal, sys
 from pathlib import Path
 from eye_dx_core.inference.files import PhotoFile
 from eye_dx_core.inference.intake import PhotoIntake
 from eye_dx_core.inference.sources.folders import FolderPhotos
 from eye_dx_core.inference.workers import PhotoWorkers
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs in the background was started to ignore it
 good, hanging, seconds = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
 workers = PhotoWorkers(2, seconds=seconds, program="tests.dying_worker")
 files = [(path, None) for path in (good, good, good, hanging)]
@@ -207,8 +208,10 @@ def test_no_worker_outlives_the_process_that_started_it(how: signal.Signals, pho
         assert parent.stdout is not None
         pids = [int(word) for word in parent.stdout.readline().split()]
         parent.send_signal(how)
-        parent.wait(30)
+        has_ended = end_of([parent.pid], seconds=30)
+        parent.kill()
 
+    assert has_ended
     assert len(pids) == 2
     assert end_of(pids, seconds=30)
 
