@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from eye_dx_core.errors import ChatModelUnavailable, EyeDxError, NotFound
+from eye_dx_core.errors import ChatModelUnavailable, EyeDxError, NotFound, ServiceUnavailable
 from eye_dx_core.private_files import write_private
 from eye_dx_core.queue.announcing import announce_diagnosis, announce_report
 from eye_dx_core.queue.topology import QueueNames
@@ -61,10 +61,11 @@ def diagnose_waiting(
     """Read waiting cases in micro-batches and store each diagnosis with its outbox row; return the new diagnoses.
 
     A claim keeps two runs from reading one case; it lapses by itself when this process dies. A case that fails is
-    left to its lease and its attempt count while the others go on, and the failure is raised at the end.
+    left to its lease and its attempt count while the others go on, and the failure is raised at the end. One whose photographs
+    cannot be fetched now comes again after the lease, for as long as it takes.
     """
     done: list[AiDiagnosis] = []
-    failed: list[str] = []
+    failed: dict[str, Exception] = {}
     announce = partial(announce_diagnosis, names=outlet.names, not_assessed=outlet.not_assessed)
     while len(done) + len(failed) < limit:
         cases = records.claim_undiagnosed(limit=min(micro_batch, limit - len(done) - len(failed)), lease_seconds=lease_seconds)
@@ -73,13 +74,16 @@ def diagnose_waiting(
         for case, diagnosis in _read_together_or_alone(cases, predictor, photos, now, failed):
             if records.add_diagnosis(diagnosis, [announce(case, diagnosis, now=now())]):
                 done.append(diagnosis)
+    for case_id, error in failed.items():
+        if isinstance(error, ServiceUnavailable):
+            records.release_case(case_id, after_seconds=lease_seconds)
     if failed:
         raise EyeDxError(f"{len(failed)} of {len(failed) + len(done)} cases could not be read: {', '.join(failed)}")
     return tuple(done)
 
 
 def _read_together_or_alone(
-    cases: Sequence[Case], predictor: "Predictor", photos: "PhotoIntake", now: Clock, failed: list[str]
+    cases: Sequence[Case], predictor: "Predictor", photos: "PhotoIntake", now: Clock, failed: dict[str, Exception]
 ) -> Iterable[tuple[Case, AiDiagnosis]]:
     """Read a batch; if that fails, case by case, so that one bad case never takes its batch along."""
     from eye_dx_core.inference.diagnosing import diagnose_cases
@@ -95,7 +99,7 @@ def _read_together_or_alone(
             read.append((case, diagnose_cases([case], predictor, photos=photos, now=now())[0]))
         except Exception as error:  # noqa: BLE001 - counted, named and raised by the caller
             _log.error("%s could not be read (%s)", case.case_id, type(error).__name__)
-            failed.append(case.case_id)
+            failed[case.case_id] = error
     return read
 
 

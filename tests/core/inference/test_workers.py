@@ -169,7 +169,6 @@ def test_a_worker_loads_no_torch():
 PARENT = """
 import signal, sys
 from pathlib import Path
-from eye_dx_core.inference.files import PhotoFile
 from eye_dx_core.inference.intake import PhotoIntake
 from eye_dx_core.inference.sources.folders import FolderPhotos
 from eye_dx_core.inference.workers import PhotoWorkers
