@@ -12,6 +12,7 @@ from eye_dx_core.errors import BadPhoto
 from eye_dx_core.inference.evidence import find_zones
 from eye_dx_core.inference.intake import PhotoIntake, Prepared
 from eye_dx_core.inference.laterality import claims_of, decide_eye, has_conflict
+from eye_dx_core.inference.pairing import hold_duplicates, unseen_eye
 from eye_dx_core.inference.predictor import Predictor, SquareReading
 from eye_dx_core.inference.preparing import PreparedPhoto
 from eye_dx_core.schema.case import Case, FundusPhoto, Laterality
@@ -19,6 +20,8 @@ from eye_dx_core.schema.diagnosis import AiDiagnosis, EyeDiagnosis, Outcome, Pho
 from eye_dx_core.schema.quality import QualityLevel
 
 _Reading = TypeVar("_Reading", PhotoPrediction, EyeDiagnosis)
+_Read = tuple[PhotoPrediction, str | None]
+"""The word on a photograph, and the hash of its pixels if it could be opened."""
 
 
 def diagnose_cases(cases: Sequence[Case], predictor: Predictor, *, photos: PhotoIntake, now: datetime) -> tuple[AiDiagnosis, ...]:
@@ -33,16 +36,18 @@ def predict_photos(paths: Sequence[Path], predictor: Predictor, *, photos: Photo
     """Read files that the caller names, one after the other; which eye it is, name and picture say."""
     named = (FundusPhoto(photo_id=str(number), location=path.name or "?") for number, path in enumerate(paths, 1))
     prepared = photos.prepare_files(paths, size=predictor.card.preprocess.size)
-    return _read_photos(zip(named, prepared, strict=True), predictor)
+    return (prediction for prediction, _ in _read_photos(zip(named, prepared, strict=True), predictor))
 
 
-def _read_photos(photos: Iterable[tuple[FundusPhoto, Prepared]], predictor: Predictor) -> Iterator[PhotoPrediction]:
+def _read_photos(photos: Iterable[tuple[FundusPhoto, Prepared]], predictor: Predictor) -> Iterator[_Read]:
     """Read in batches as the photographs come, so that the next are prepared while these are read."""
     coming = iter(photos)
     while batch := list(islice(coming, predictor.batch_size)):
         squares = [one.square for _, one in batch if _is_readable(one)]
         readings = iter(predictor.read_squares(np.stack(squares)) if squares else ())
-        yield from (_predict(photo, one, next(readings) if _is_readable(one) else None, predictor) for photo, one in batch)
+        for photo, one in batch:
+            prediction = _predict(photo, one, next(readings) if _is_readable(one) else None, predictor)
+            yield prediction, one.pixels_sha256 if isinstance(one, PreparedPhoto) else None
 
 
 def _is_readable(prepared: Prepared) -> TypeGuard[PreparedPhoto]:
@@ -87,10 +92,8 @@ def _conclude(seen: PhotoPrediction, prepared: PreparedPhoto, reading: SquareRea
     )
 
 
-def _diagnose(case: Case, photos: Sequence[PhotoPrediction], predictor: Predictor, now: datetime) -> AiDiagnosis:
-    sides: tuple[Laterality | None, ...] = (Laterality.RIGHT, Laterality.LEFT, None)
-    by_eye = {eye: [photo for photo in photos if photo.eye is eye] for eye in sides}
-    eyes = tuple(_diagnose_eye(eye, seen) for eye, seen in by_eye.items() if seen)
+def _diagnose(case: Case, read: Sequence[_Read], predictor: Predictor, now: datetime) -> AiDiagnosis:
+    eyes = _diagnose_eyes(hold_duplicates([photo for photo, _ in read], [pixels for _, pixels in read]))
     worst = worst_of(eyes)
     return AiDiagnosis(
         case_id=case.case_id,
@@ -104,6 +107,16 @@ def _diagnose(case: Case, photos: Sequence[PhotoPrediction], predictor: Predicto
         confidence=worst.confidence if worst else None,
         abnormal_areas=worst.abnormal_areas if worst else (),
     )
+
+
+def _diagnose_eyes(photos: Sequence[PhotoPrediction]) -> tuple[EyeDiagnosis, ...]:
+    """Both eyes, also one without a photograph, then what nobody knows the eye of; nothing for a case without photographs."""
+    if not photos:
+        return ()
+    seen = {eye: [photo for photo in photos if photo.eye is eye] for eye in Laterality}
+    sided = tuple(_diagnose_eye(eye, seen[eye]) if seen[eye] else unseen_eye(eye, photos) for eye in Laterality)
+    unknown = [photo for photo in photos if photo.eye is None]
+    return (*sided, _diagnose_eye(None, unknown)) if unknown else sided
 
 
 def _diagnose_eye(eye: Laterality | None, photos: Sequence[PhotoPrediction]) -> EyeDiagnosis:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from eye_dx_core.dataset.field_of_view import crop_to_field, find_field_of_view
 from eye_dx_core.dataset.photo import Rgb, decode_photo
-from eye_dx_core.inference.landmarks import Disc, find_disc
+from eye_dx_core.inference.landmarks import Disc, Fovea, find_landmarks
+from eye_dx_core.inference.laterality import claim_of_picture
 from eye_dx_core.inference.quality import assess_quality
 from eye_dx_core.schema.diagnosis import EyeClaim
 from eye_dx_core.schema.quality import Quality
@@ -19,6 +20,7 @@ class PreparedPhoto:
     square: Rgb
     quality: Quality
     disc: Disc | None
+    fovea: Fovea | None
     eye_claims: tuple[EyeClaim, ...]
     """What the file itself says of the eye: a DICOM tag, the picture."""
     notes: tuple[str, ...]
@@ -38,11 +40,14 @@ def prepare_photo(source: Path | bytes, *, size: int) -> PreparedPhoto:
     """
     rgb = decode_photo(source, enough_for=size)
     square = crop_to_field(rgb, size=size, field=find_field_of_view(rgb))
+    landmarks = find_landmarks(square)
+    claim = claim_of_picture(landmarks)
     return PreparedPhoto(
         square=square,
         quality=assess_quality(square),
-        disc=find_disc(square),
-        eye_claims=(),
+        disc=landmarks.disc,
+        fovea=landmarks.fovea,
+        eye_claims=(claim,) if claim else (),
         notes=(),
         pixels_sha256=hashlib.sha256(square.tobytes()).hexdigest(),
     )
