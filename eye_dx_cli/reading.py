@@ -71,10 +71,10 @@ def _save_evidence(folder: Path, name: str, read: "ReadPhoto") -> Path | None:
     """The picture of where a finding was seen; None when nothing was localised."""
     from eye_dx_core.inference.overlay import save_overlay
 
-    if read.square is None or read.prediction.evidence is None:
+    if read.prepared is None or read.prediction.evidence is None:
         return None
     picture = folder / f"{read.prediction.photo_id.zfill(5)}_{Path(name).stem}.png"
-    save_overlay(read.square, read.prediction, picture)
+    save_overlay(read.prepared.square, read.prediction, picture)
     return picture
 
 

@@ -9,12 +9,12 @@ from typing import TypeGuard, TypeVar
 
 import numpy as np
 
-from eye_dx_core.dataset.photo import Rgb
 from eye_dx_core.errors import BadPhoto
 from eye_dx_core.inference.evidence import find_zones
 from eye_dx_core.inference.files import PhotoFile, readable
 from eye_dx_core.inference.intake import PhotoIntake, Prepared
 from eye_dx_core.inference.laterality import claims_of, decide_eye, has_conflict
+from eye_dx_core.inference.pairing import hold_duplicates, unseen_eye
 from eye_dx_core.inference.predictor import Predictor, SquareReading
 from eye_dx_core.inference.preparing import PreparedPhoto
 from eye_dx_core.schema.case import Case, FundusPhoto, Laterality
@@ -26,10 +26,10 @@ _Reading = TypeVar("_Reading", PhotoPrediction, EyeDiagnosis)
 
 @dataclass(frozen=True)
 class ReadPhoto:
-    """The model's word on a photograph, with the square (size, size, rgb) that it saw; None where the file gave none."""
+    """The model's word on a photograph, and what it saw of it; None where the file could not be opened."""
 
     prediction: PhotoPrediction
-    square: Rgb | None
+    prepared: PreparedPhoto | None
 
 
 def diagnose_cases(cases: Sequence[Case], predictor: Predictor, *, photos: PhotoIntake, now: datetime) -> tuple[AiDiagnosis, ...]:
@@ -37,7 +37,7 @@ def diagnose_cases(cases: Sequence[Case], predictor: Predictor, *, photos: Photo
     wanted = [photo for case in cases for photo in case.screening.photos]
     prepared = photos.prepare([photo.location for photo in wanted], size=predictor.card.preprocess.size)
     read = _read_photos(zip(wanted, prepared, strict=True), predictor)
-    return tuple(_diagnose(case, [next(read).prediction for _ in case.screening.photos], predictor, now) for case in cases)
+    return tuple(_diagnose(case, [next(read) for _ in case.screening.photos], predictor, now) for case in cases)
 
 
 def predict_photos(files: Sequence[PhotoFile], predictor: Predictor, *, photos: PhotoIntake) -> Iterator[ReadPhoto]:
@@ -55,7 +55,7 @@ def _read_photos(photos: Iterable[tuple[FundusPhoto, Prepared]], predictor: Pred
         readings = iter(predictor.read_squares(np.stack(squares)) if squares else ())
         for photo, one in batch:
             prediction = _predict(photo, one, next(readings) if _is_readable(one) else None, predictor)
-            yield ReadPhoto(prediction, one.square if isinstance(one, PreparedPhoto) else None)
+            yield ReadPhoto(prediction, one if isinstance(one, PreparedPhoto) else None)
 
 
 def _is_readable(prepared: Prepared) -> TypeGuard[PreparedPhoto]:
@@ -100,10 +100,9 @@ def _conclude(seen: PhotoPrediction, prepared: PreparedPhoto, reading: SquareRea
     )
 
 
-def _diagnose(case: Case, photos: Sequence[PhotoPrediction], predictor: Predictor, now: datetime) -> AiDiagnosis:
-    sides: tuple[Laterality | None, ...] = (Laterality.RIGHT, Laterality.LEFT, None)
-    by_eye = {eye: [photo for photo in photos if photo.eye is eye] for eye in sides}
-    eyes = tuple(_diagnose_eye(eye, seen) for eye, seen in by_eye.items() if seen)
+def _diagnose(case: Case, read: Sequence[ReadPhoto], predictor: Predictor, now: datetime) -> AiDiagnosis:
+    pixels = [one.prepared.pixels_sha256 if one.prepared else None for one in read]
+    eyes = _diagnose_eyes(hold_duplicates([one.prediction for one in read], pixels))
     worst = worst_of(eyes)
     return AiDiagnosis(
         case_id=case.case_id,
@@ -117,6 +116,16 @@ def _diagnose(case: Case, photos: Sequence[PhotoPrediction], predictor: Predicto
         confidence=worst.confidence if worst else None,
         abnormal_areas=worst.abnormal_areas if worst else (),
     )
+
+
+def _diagnose_eyes(photos: Sequence[PhotoPrediction]) -> tuple[EyeDiagnosis, ...]:
+    """Both eyes, also one without a photograph, then what nobody knows the eye of; nothing for a case without photographs."""
+    if not photos:
+        return ()
+    seen = {eye: [photo for photo in photos if photo.eye is eye] for eye in Laterality}
+    sided = tuple(_diagnose_eye(eye, seen[eye]) if seen[eye] else unseen_eye(eye, photos) for eye in Laterality)
+    unknown = [photo for photo in photos if photo.eye is None]
+    return (*sided, _diagnose_eye(None, unknown)) if unknown else sided
 
 
 def _diagnose_eye(eye: Laterality | None, photos: Sequence[PhotoPrediction]) -> EyeDiagnosis:

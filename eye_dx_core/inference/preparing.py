@@ -8,7 +8,8 @@ from pathlib import Path
 from eye_dx_core.dataset.field_of_view import crop_to_field, find_field_of_view
 from eye_dx_core.dataset.photo import Rgb, read_photo
 from eye_dx_core.errors import BadPhoto
-from eye_dx_core.inference.landmarks import Disc, find_disc
+from eye_dx_core.inference.landmarks import Disc, Fovea, find_landmarks
+from eye_dx_core.inference.laterality import claim_of_picture
 from eye_dx_core.inference.quality import assess_quality
 from eye_dx_core.schema.diagnosis import EyeClaim, EyeClaimSource
 from eye_dx_core.schema.quality import Quality
@@ -23,6 +24,7 @@ class PreparedPhoto:
     square: Rgb
     quality: Quality
     disc: Disc | None
+    fovea: Fovea | None
     eye_claims: tuple[EyeClaim, ...]
     """What the file itself says of the eye: a DICOM tag, the picture."""
     notes: tuple[str, ...]
@@ -58,11 +60,14 @@ def prepare_photo(source: Path | bytes, *, size: int) -> PreparedPhoto:
     photo = read_photo(source, enough_for=size)
     rgb = photo.rgb
     square = crop_to_field(rgb, size=size, field=find_field_of_view(rgb))
+    landmarks = find_landmarks(square)
+    claim = claim_of_picture(landmarks)
     return PreparedPhoto(
         square=square,
         quality=assess_quality(square),
-        disc=find_disc(square),
-        eye_claims=tuple(EyeClaim(source=EyeClaimSource.DICOM, eye=eye) for eye in photo.eyes),
+        disc=landmarks.disc,
+        fovea=landmarks.fovea,
+        eye_claims=(*(EyeClaim(source=EyeClaimSource.DICOM, eye=eye) for eye in photo.eyes), *((claim,) if claim else ())),
         notes=photo.notes,
         pixels_sha256=hashlib.sha256(square.tobytes()).hexdigest(),
     )

@@ -96,7 +96,7 @@ def _eye_facts(eye: Laterality, case: Case, diagnosis: AiDiagnosis, review: Doct
 
 
 def _ai_facts(diagnosis: EyeDiagnosis | None) -> AiFacts:
-    if diagnosis is None:
+    if diagnosis is None or not diagnosis.photos:
         return AiFacts(has_photo=False, outcome=Outcome.NOT_ASSESSED, conclusion="未能评估")
     return AiFacts(
         has_photo=True,

@@ -76,7 +76,7 @@ def _readings(diagnosis: AiDiagnosis) -> list[_Reading]:
 
 def _reading(diagnosis: EyeDiagnosis | None, eye: Laterality | None) -> _Reading:
     title, code = (eye.name_zh, eye.value) if eye else ("眼别不明", "side unknown")
-    if diagnosis is None:
+    if diagnosis is None or not diagnosis.photos:
         return _Reading(title, code, conclusion="未评估（没有照片）", is_open=True, percent=None, areas="")
     return _Reading(
         title,

@@ -119,7 +119,10 @@ class PhotoPrediction(_Reading):
 
 
 class EyeDiagnosis(_Reading):
-    """The model's word on one eye: the worst finding of its photos. `eye` is None when nothing says which eye it is."""
+    """The model's word on one eye: the worst finding of its photos. `eye` is None when nothing says which eye it is.
+
+    An eye that nobody photographed, or of which that is not known, has no photos and is not assessed.
+    """
 
     eye: Laterality | None
     photos: tuple[PhotoPrediction, ...]
@@ -137,5 +140,5 @@ class AiDiagnosis(_Reading):
     eyes: tuple[EyeDiagnosis, ...]
 
     def find_eye(self, eye: Laterality) -> EyeDiagnosis | None:
-        """The diagnosis of one eye, or None when the case has no photo of it."""
+        """The diagnosis of one eye, or None where nothing is said of it."""
         return next((one for one in self.eyes if one.eye is eye), None)

@@ -76,7 +76,7 @@ class DiagnosisSummary(Reading):
     model: ModelReference
     """The model that read the photographs."""
     eyes: tuple[EyeReading, ...]
-    """Each eye that has a photograph."""
+    """Both eyes, also one that has no photograph; then the photographs of which nobody knows the eye. Empty without photographs."""
 
 
 class AiResult(DiagnosisSummary):
