@@ -55,6 +55,10 @@ IOP_IMPLAUSIBLE, ACUITY_IMPLAUSIBLE = "iop_implausible", "acuity_implausible"
 """Rules by which a measurement is told and not used."""
 
 
+NOT_SIGNED_ZH = "转诊规则尚未经临床负责人签署"
+NOT_SIGNED_EN = "no clinical owner has signed the routing rules yet"
+
+
 class Subject(StrEnum):
     """What a reason rests on."""
 
