@@ -72,6 +72,12 @@ class Implausible(Rule):
 
     plausible: tuple[float, float]
 
+    @model_validator(mode="after")
+    def _range_holds_something(self) -> "Implausible":
+        if self.plausible[0] >= self.plausible[1]:
+            raise ValueError("plausible must be the least and the greatest value")
+        return self
+
     def is_plausible(self, value: float) -> bool:
         """Whether the value can be right; the ends of the range can."""
         return self.plausible[0] <= value <= self.plausible[1]
