@@ -132,7 +132,7 @@ def load_rules(path: Path) -> RoutingRules:
         BadSettings: the file cannot be read, or a key in it is missing, unknown, written twice or wrong; the text names the key.
     """
     try:
-        return RoutingRules.model_validate(yaml.load(path.read_text(encoding="utf-8"), Loader=_OnceEach))  # noqa: S506 - a safe loader
+        return RoutingRules.model_validate(_OnceEach(path.read_text(encoding="utf-8")).get_single_data())
     except ValidationError as error:
         wrong = "; ".join(
             f"{'.'.join(map(str, one['loc'])) or 'file'}: {one['msg'].removeprefix('Value error, ')}" for one in error.errors()
