@@ -92,9 +92,9 @@ def _eye_rows(record: CaseRecord) -> list[tuple[object, ...]]:
             eye.eye or "?",
             eye.conclusion or f"{eye.outcome}: {eye.reason}".replace("_", " "),
             None if eye.confidence is None else f"{eye.confidence:.2f}",
-            " ".join(dict.fromkeys(_quality(photo) for photo in eye.photos)),
+            ", ".join(dict.fromkeys(_quality(photo) for photo in eye.photos)),
             _known_by(eye),
-            " ".join(f"{area.zone} {area.strength:.0%}" for area in eye.abnormal_areas).replace("_", " ") or None,
+            ", ".join(f"{area.zone} {area.strength:.0%}" for area in eye.abnormal_areas).replace("_", " ") or None,
             _urgency(eye.routing),
         )
         for eye in (record.diagnosis.eyes if record.diagnosis else ())

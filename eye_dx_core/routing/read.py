@@ -36,7 +36,7 @@ def reasons_of_missing_eyes(eyes: Sequence[EyeDiagnosis], rules: RoutingRules) -
 def _of_what_cannot_be_ruled_out(eye: EyeDiagnosis, rules: RoutingRules) -> Iterator[RoutingReason]:
     """A reading in doubt is as urgent as the worst that it may be; that is no finding, so it has the code of a screening."""
     unsure = [photo for photo in eye.photos if photo.outcome is Outcome.UNCERTAIN]
-    labels = [LABELS[code] for code in dict.fromkeys(code for photo in unsure for code in photo.answer_set)]
+    labels = [LABELS[code] for code in dict.fromkeys(code for photo in unsure for code in photo.answer_set or _likeliest(photo))]
     labels = [label for label in labels if not label.is_normal]
     if not labels:
         return
@@ -44,6 +44,11 @@ def _of_what_cannot_be_ruled_out(eye: EyeDiagnosis, rules: RoutingRules) -> Iter
     rule = rules.labels[worst].model_copy(update={"icd10": rules.reading.uncertain.icd10})
     names_zh, names_en = "、".join(one.name_zh for one in labels), ", ".join(one.name_en for one in labels)
     yield _reason(worst, rule, eye.eye, (f"不能排除{names_zh}", f"cannot be ruled out: {names_en}"))
+
+
+def _likeliest(photo: PhotoPrediction) -> tuple[str, ...]:
+    """A set without any label is no reason to be calm."""
+    return tuple(sorted(photo.probabilities, key=lambda code: -photo.probabilities[code])[:1])
 
 
 def _reason(rule_id: str, rule: Rule, eye: Laterality | None, found: tuple[str, str]) -> RoutingReason:

@@ -141,6 +141,13 @@ def test_a_reading_in_doubt_is_as_urgent_as_the_worst_that_cannot_be_ruled_out_a
     assert routing.icd10 == ("Z13.5",)
 
 
+def test_where_no_label_fits_the_likeliest_counts():
+    eye = a_disputed_eye(RIGHT, "RVO")
+    eye = eye.model_copy(update={"photos": tuple(photo.model_copy(update={"answer_set": ()}) for photo in eye.photos)})
+
+    assert decide_eye_routing(eye, VisionData(), RULES).urgency is Urgency.URGENT
+
+
 def test_doubt_about_a_normal_photograph_still_goes_to_a_doctor():
     assert route(a_disputed_eye(RIGHT, "N"), an_eye_diagnosis(LEFT, "N")).urgency is Urgency.ROUTINE
 
