@@ -47,7 +47,7 @@ _DAYS = {
 _NAMES = {
     Urgency.RECALL: ("常规复查", "routine recall"), Urgency.EARLY_RECALL: ("提前复查", "early recall"),
     Urgency.ROUTINE: ("常规转诊", "routine referral"), Urgency.SOON: ("尽早就诊", "soon"),
-    Urgency.URGENT: ("紧急", "urgent"), Urgency.SAME_DAY: ("当天就诊", "same day"),
+    Urgency.URGENT: ("紧急", "urgent"), Urgency.SAME_DAY: ("特急", "emergency"),
 }  # fmt: skip
 
 
