@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from eye_dx_core.inference.sources.port import PhotoSource
     from eye_dx_core.inference.workers import PhotoWorkers
     from eye_dx_core.retention import Shelves, Terms
+    from eye_dx_core.routing.rules import RoutingRules
 
 
 def open_queue(settings: Settings) -> Queue:
@@ -202,7 +203,18 @@ def diagnosis_outlet(settings: Settings) -> "DiagnosisOutlet":
     """Where this installation's AI results go."""
     from eye_dx_core.casework import DiagnosisOutlet
 
-    return DiagnosisOutlet(settings.queue_names, settings.not_assessed)
+    return DiagnosisOutlet(settings.queue_names, settings.not_assessed, routing_rules(settings))
+
+
+def routing_rules(settings: Settings) -> "RoutingRules":
+    """By which rules this installation proposes how soon somebody is seen.
+
+    Raises:
+        BadSettings: the file that `EYE_DX_ROUTING_FILE` names cannot be used; the text names the key that is wrong.
+    """
+    from eye_dx_core.routing.rules import load_rules, shipped_rules
+
+    return load_rules(settings.routing_file) if settings.routing_file is not None else shipped_rules()
 
 
 def report_outlet(settings: Settings) -> "ReportOutlet":

@@ -17,7 +17,9 @@ from eye_dx_core.inference.laterality import claims_of, decide_eye, has_conflict
 from eye_dx_core.inference.pairing import hold_duplicates, unseen_eye
 from eye_dx_core.inference.predictor import Predictor, SquareReading
 from eye_dx_core.inference.preparing import PreparedPhoto
-from eye_dx_core.schema.case import Case, FundusPhoto, Laterality
+from eye_dx_core.routing.deciding import decide_eye_routing, decide_routing
+from eye_dx_core.routing.rules import RoutingRules, shipped_rules
+from eye_dx_core.schema.case import Case, FundusPhoto, Laterality, VisionData
 from eye_dx_core.schema.diagnosis import AiDiagnosis, EyeDiagnosis, Outcome, PhotoPrediction
 from eye_dx_core.schema.quality import QualityLevel
 
@@ -32,12 +34,20 @@ class ReadPhoto:
     prepared: PreparedPhoto | None
 
 
-def diagnose_cases(cases: Sequence[Case], predictor: Predictor, *, photos: PhotoIntake, now: datetime) -> tuple[AiDiagnosis, ...]:
-    """Read all photographs of all cases together, and give each case its diagnosis, in the order of the cases."""
+def diagnose_cases(
+    cases: Sequence[Case], predictor: Predictor, *, photos: PhotoIntake, now: datetime, rules: RoutingRules | None = None
+) -> tuple[AiDiagnosis, ...]:
+    """Read all photographs of all cases together, and give each case its diagnosis, in the order of the cases.
+
+    `rules` propose how soon somebody is seen; None means those that come with the project.
+    """
     wanted = [photo for case in cases for photo in case.screening.photos]
     prepared = photos.prepare([photo.location for photo in wanted], size=predictor.card.preprocess.size)
     read = _read_photos(zip(wanted, prepared, strict=True), predictor)
-    return tuple(_diagnose(case, [next(read) for _ in case.screening.photos], predictor, now) for case in cases)
+    diagnosed = (_diagnose(case, [next(read) for _ in case.screening.photos], predictor, now) for case in cases)
+    return tuple(
+        _route(diagnosis, case.screening.vision, rules or shipped_rules()) for case, diagnosis in zip(cases, diagnosed, strict=True)
+    )
 
 
 def predict_photos(files: Sequence[PhotoFile], predictor: Predictor, *, photos: PhotoIntake) -> Iterator[ReadPhoto]:
@@ -116,6 +126,11 @@ def _diagnose(case: Case, read: Sequence[ReadPhoto], predictor: Predictor, now: 
         confidence=worst.confidence if worst else None,
         abnormal_areas=worst.abnormal_areas if worst else (),
     )
+
+
+def _route(diagnosis: AiDiagnosis, vision: VisionData, rules: RoutingRules) -> AiDiagnosis:
+    eyes = tuple(eye.model_copy(update={"routing": decide_eye_routing(eye, vision, rules)}) for eye in diagnosis.eyes)
+    return diagnosis.model_copy(update={"eyes": eyes, "routing": decide_routing(eyes, vision, rules)})
 
 
 def _diagnose_eyes(photos: Sequence[PhotoPrediction]) -> tuple[EyeDiagnosis, ...]:

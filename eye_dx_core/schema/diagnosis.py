@@ -8,6 +8,7 @@ from eye_dx_core.schema.case import Laterality
 from eye_dx_core.schema.condition import LABELS, NOT_ASSESSED_EN, NOT_ASSESSED_ZH, UNCERTAIN_EN, UNCERTAIN_ZH, Label
 from eye_dx_core.schema.frozen import Frozen
 from eye_dx_core.schema.quality import Quality
+from eye_dx_core.schema.routing import Routing
 
 
 class Outcome(StrEnum):
@@ -127,6 +128,8 @@ class EyeDiagnosis(_Reading):
     eye: Laterality | None
     photos: tuple[PhotoPrediction, ...]
     reason: str | None = None
+    routing: Routing | None = None
+    """None for what was read before there were rules."""
 
 
 class AiDiagnosis(_Reading):
@@ -138,6 +141,8 @@ class AiDiagnosis(_Reading):
     checkpoint_sha256: str
     diagnosed_at: AwareDatetime
     eyes: tuple[EyeDiagnosis, ...]
+    routing: Routing | None = None
+    """None for what was read before there were rules."""
 
     def find_eye(self, eye: Laterality) -> EyeDiagnosis | None:
         """The diagnosis of one eye, or None where nothing is said of it."""

@@ -91,6 +91,7 @@ def test_a_case_is_read_per_eye_with_the_model_version(visit: Path, tmp_path: Pa
     assert left is not None
     assert left.outcome is Outcome.ASSESSED
     assert (third.outcome, third.conclusion, third.eyes) == (Outcome.NOT_ASSESSED, None, ())
+    assert all(one.routing is not None for case in (first, second, third) for one in (case, *case.eyes))
 
 
 def test_a_low_confidence_is_uncertain_and_gives_no_conclusion(visit: Path, tmp_path: Path):
