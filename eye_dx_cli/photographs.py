@@ -149,7 +149,7 @@ def diagnose(
             typer.echo(
                 f"Champion {champion.version} was trained on phantoms (drawings): its readings of real photographs mean nothing.", err=True
             )
-        predictor = wiring.load_predictor(registry, champion)
+        predictor = wiring.load_predictor(registry, champion, get_settings())
     predictions = tuple(predict_photos(photos, predictor, photos=wiring.photo_intake(get_settings())))
     if as_json:
         named = ({"photo": str(photo)} | one.model_dump(mode="json") for photo, one in zip(photos, predictions, strict=True))

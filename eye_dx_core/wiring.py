@@ -11,6 +11,7 @@ from eye_dx_core.queue.port import Queue
 from eye_dx_core.records.port import Records
 from eye_dx_core.registry.port import CHAMPION, ModelRegistry, ModelVersion
 from eye_dx_core.reporting.port import ChatModel
+from eye_dx_core.schema.engine import EngineName
 from eye_dx_core.settings import Settings
 from eye_dx_core.vault import Vault, read_keys
 
@@ -126,17 +127,23 @@ def get_champion(registry: ModelRegistry) -> ModelVersion:
     return champion
 
 
-def load_predictor(registry: ModelRegistry, version: ModelVersion) -> "Predictor":
-    """A predictor with the weights of one version; the weights' hash has been checked. The last one stays in memory."""
-    return _load_version(registry, version.model_name, version.version)
+def load_predictor(registry: ModelRegistry, version: ModelVersion, settings: Settings) -> "Predictor":
+    """A predictor with the weights of one version; the weights' hash has been checked. The last one stays in memory.
+
+    Raises:
+        BadSettings: `EYE_DX_ENGINE` names an engine that is not there or was refused.
+    """
+    return _load_version(registry, version.model_name, version.version, settings.engines, settings.engine)
 
 
 @lru_cache(maxsize=1)
-def _load_version(registry: ModelRegistry, model_name: str, version: str) -> "Predictor":
+def _load_version(registry: ModelRegistry, model_name: str, version: str, engines: Path, wanted: EngineName | None) -> "Predictor":
+    from eye_dx_core.inference.engines.choosing import open_engine
     from eye_dx_core.inference.predictor import Predictor
     from eye_dx_core.model.checkpoint import load_checkpoint
 
-    return Predictor(load_checkpoint(registry.download(version)), model_name=model_name, model_version=version)
+    checkpoint, engine = open_engine(load_checkpoint(registry.download(version)), engines=engines, wanted=wanted)
+    return Predictor(checkpoint, model_name=model_name, model_version=version, engine=engine)
 
 
 def photo_roots(settings: Settings) -> "PhotoRoots":
