@@ -68,8 +68,8 @@ def _open_wanted(checkpoint: Checkpoint, engines: Path, wanted: EngineName) -> E
 
 def _open_fastest(checkpoint: Checkpoint, engines: Path) -> Engine | None:
     """The fastest exported engine that may read; None where torch is the better choice. An engine that does not open is passed over."""
-    if torch.cuda.is_available() or not (engines / checkpoint.sha256).is_dir():
-        return None  # without exported files, OpenVINO is not even imported
+    if torch.cuda.is_available() or not any(engine_folder(engines, checkpoint, one).is_dir() for one in openvino_engine.ENGINES):
+        return None  # OpenVINO is not even imported
     version = openvino_engine.find_version()
     if version is None:
         return None
