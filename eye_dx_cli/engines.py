@@ -42,6 +42,7 @@ def optimise(
     """Make faster engines, hold each against single precision on the calibration split, and say which may read (extra `openvino`).
 
     From the next load on, the fastest that passed reads, unless EYE_DX_ENGINE names another. Exit code 1 when none passed.
+    Run it while nothing else keeps the machine busy: speeds are compared too.
     """
     from eye_dx_core.dataset.scanning import scan_photos
     from eye_dx_core.dataset.splitting import find_splits, split_by_patient

@@ -136,12 +136,10 @@ def diagnose(
 ) -> None:
     """Read photographs and print a conclusion for each. Exit code 1 when one could not be read; the others still are."""
     from eye_dx_core.inference.diagnosing import predict_photos
-    from eye_dx_core.inference.predictor import Predictor
-    from eye_dx_core.model.checkpoint import load_checkpoint
     from eye_dx_core.schema.diagnosis import Outcome
 
     if checkpoint is not None:
-        predictor = Predictor(load_checkpoint(checkpoint), model_name="checkpoint", model_version=checkpoint.name)
+        predictor = wiring.open_predictor(checkpoint, get_settings())
     else:
         registry = wiring.open_registry(get_settings())
         champion = wiring.get_champion(registry)

@@ -131,19 +131,33 @@ def load_predictor(registry: ModelRegistry, version: ModelVersion, settings: Set
     """A predictor with the weights of one version; the weights' hash has been checked. The last one stays in memory.
 
     Raises:
-        BadSettings: `EYE_DX_ENGINE` names an engine that is not there or was refused.
+        BadSettings: see `open_predictor`.
     """
     return _load_version(registry, version.model_name, version.version, settings.engines, settings.engine)
 
 
 @lru_cache(maxsize=1)
 def _load_version(registry: ModelRegistry, model_name: str, version: str, engines: Path, wanted: EngineName | None) -> "Predictor":
+    return _open_predictor(registry.download(version), (model_name, version), engines, wanted)
+
+
+def open_predictor(checkpoint: Path, settings: Settings) -> "Predictor":
+    """A predictor of a checkpoint folder, by the engine that the settings name or that suits this machine.
+
+    Raises:
+        BadCheckpoint: the folder holds no whole checkpoint.
+        BadSettings: `EYE_DX_ENGINE` names an engine that is not there or was refused.
+    """
+    return _open_predictor(checkpoint, ("checkpoint", checkpoint.name), settings.engines, settings.engine)
+
+
+def _open_predictor(checkpoint: Path, version: tuple[str, str], engines: Path, wanted: EngineName | None) -> "Predictor":
     from eye_dx_core.inference.engines.choosing import open_engine
     from eye_dx_core.inference.predictor import Predictor
     from eye_dx_core.model.checkpoint import load_checkpoint
 
-    checkpoint, engine = open_engine(load_checkpoint(registry.download(version)), engines=engines, wanted=wanted)
-    return Predictor(checkpoint, model_name=model_name, model_version=version, engine=engine)
+    ready, engine = open_engine(load_checkpoint(checkpoint), engines=engines, wanted=wanted)
+    return Predictor(ready, model_name=version[0], model_version=version[1], engine=engine)
 
 
 def photo_roots(settings: Settings) -> "PhotoRoots":

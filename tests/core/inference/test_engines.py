@@ -19,7 +19,7 @@ from eye_dx_core.inference.engines.judgement import Judgement, engine_folder, ha
 from eye_dx_core.inference.engines.micro_batch import available_memory, find_batch_size
 from eye_dx_core.inference.engines.openvino_engine import OpenVinoEngine, export_model
 from eye_dx_core.inference.engines.port import Answer, Engine
-from eye_dx_core.inference.engines.torch_engine import TorchEngine, place
+from eye_dx_core.inference.engines.torch_engine import TorchEngine, best_dtype, place
 from eye_dx_core.inference.predictor import Predictor
 from eye_dx_core.model.checkpoint import Checkpoint, load_checkpoint
 from eye_dx_core.schema.engine import EngineName
@@ -92,6 +92,7 @@ def test_half_precision_says_the_same_and_leaves_the_model_as_it_was(checkpoint:
     assert torch.equal(single.read(a_batch(checkpoint)).logits.argmax(1), coarse.read(a_batch(checkpoint)).logits.argmax(1))
     assert {one.dtype for one in checkpoint.model.parameters()} == {torch.float32}
     assert {one.dtype for one in half.parameters()} == {torch.bfloat16}
+    assert best_dtype(checkpoint.model, CPU) is torch.float32  # so narrow a trunk is never even timed
     assert place(checkpoint.model, dtype=torch.float32, device=CPU) is checkpoint.model
     assert_batch_equals_single(single, a_batch(checkpoint), within=1e-5)
     assert_batch_equals_single(coarse, a_batch(checkpoint), within=0.1)
