@@ -1,5 +1,6 @@
 """Engines are made, judged on photographs, and kept only when they say what single precision says."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ def test_an_engine_with_other_weights_is_refused_with_figures(tmp_path: Path):
     assert f"{bad.gate.agreement:.2%} of 24 photographs" in bad.refusal
 
 
-@pytest.mark.skipif(openvino_engine.find_version() is None, reason="needs the extra openvino")
+@pytest.mark.skipif(openvino_engine.find_version() is None or find_spec("nncf") is None, reason="needs the extra openvino")
 def test_of_a_refused_engine_only_the_figures_are_kept(tmp_path: Path):
     checkpoint, engines = load_checkpoint(a_checkpoint(tmp_path / "checkpoint")), tmp_path / "engines"
 

@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -111,9 +112,9 @@ def export_model(model: FundusVit, folder: Path, engine: EngineName, *, photos: 
 def _quantise(exported: object, photos: Sequence[torch.Tensor]) -> object:
     """Post-training quantisation with SmoothQuant, which evens out the wide activations of transformers (Xiao et al., ICML 2023)."""
     try:
-        import nncf
+        nncf = import_module("nncf")  # in a way that type checkers need not find it
     except ImportError:
-        raise BadSettings(_MISSING) from None
+        raise BadSettings("NNCF is not installed: pip install 'eye-dx[openvino]'") from None
     nncf.set_log_level(logging.ERROR)
     data = nncf.Dataset([one.numpy() for one in photos])
     with redirect_stdout(sys.stderr):  # its progress bars would stand in the middle of JSON
