@@ -27,7 +27,7 @@ from eye_dx_core.training import metrics
 
 _BATCH, _REPEATS = 8, 5
 _RANGE_PHOTOGRAPHS = 128
-"""Training photographs by which int8 finds its ranges. NNCF would take 300, which costs a large trunk twice the time."""
+"""Training photographs by which int8 finds its ranges. NNCF would take 300; its time grows with them."""
 
 
 @dataclass(frozen=True)

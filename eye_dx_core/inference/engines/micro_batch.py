@@ -8,7 +8,7 @@ import torch
 from eye_dx_core.model.vit import FundusVit
 
 _MOST_ON_CPU, _MOST_ON_GPU = 8, 64
-"""More gain nothing: on a CPU the tokens of 8 fill its caches; a GPU is full with some 12 000 tokens."""
+"""On a CPU more gain nothing, because the tokens of 8 fill its caches. For a GPU this is a guess that nobody has measured."""
 _SHARE_OF_MEMORY = 0.5
 _BLOCKS_WITH_GRADIENT = 0.5
 """Looking for evidence keeps what the upper third of the blocks computed; half leaves room for the rest."""
