@@ -119,6 +119,7 @@ def _diagnose(case: Case, read: Sequence[ReadPhoto], predictor: Predictor, now: 
         model_name=predictor.model_name,
         model_version=predictor.model_version,
         checkpoint_sha256=predictor.checkpoint_sha256,
+        engine=predictor.engine_name,
         diagnosed_at=now,
         eyes=eyes,
         outcome=worst.outcome if worst else Outcome.NOT_ASSESSED,

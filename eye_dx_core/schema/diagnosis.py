@@ -6,6 +6,7 @@ from pydantic import AwareDatetime, Field
 
 from eye_dx_core.schema.case import Laterality
 from eye_dx_core.schema.condition import LABELS, NOT_ASSESSED_EN, NOT_ASSESSED_ZH, UNCERTAIN_EN, UNCERTAIN_ZH, Label
+from eye_dx_core.schema.engine import EngineName
 from eye_dx_core.schema.frozen import Frozen
 from eye_dx_core.schema.quality import Quality
 from eye_dx_core.schema.routing import Routing
@@ -139,6 +140,8 @@ class AiDiagnosis(_Reading):
     model_name: str
     model_version: str
     checkpoint_sha256: str
+    engine: EngineName | None = None
+    """What computed it; None in diagnoses from before this was kept."""
     diagnosed_at: AwareDatetime
     eyes: tuple[EyeDiagnosis, ...]
     routing: Routing | None = None
