@@ -18,6 +18,8 @@ class SquareReading:
     probabilities: NDArray[np.float32]
     condition_index: int
     evidence: Map
+    embedding: NDArray[np.float32]
+    """Its pooled patch tokens, (dim,), before the norm of the head, which forgets what is odd about a photograph."""
 
 
 class Predictor:
@@ -59,10 +61,16 @@ class Predictor:
         kept = [i for i, (p, least, learnt) in enumerate(rules) if (learnt > 0 if least is None else p >= least)]
         return tuple(self.labels[i].code for i in sorted(kept, key=lambda i: -probabilities[i]))
 
+    def distance(self, embedding: NDArray[np.float32]) -> float | None:
+        """How unlike the training photographs a square is, by its embedding (`Reference`); None where the checkpoint does not know."""
+        reference = self._checkpoint.reference
+        return float(reference.distances(torch.from_numpy(embedding)[None])) if reference else None
+
     def _read_batch(self, squares: NDArray[np.uint8]) -> list[SquareReading]:
         model, batch = self._checkpoint.model, self.card.preprocess.to_batch(squares)
         with torch.no_grad():
-            probabilities = self._checkpoint.probabilities(model(batch))
+            pooled = model.pool_patches(model.features(batch))
+            probabilities = self._checkpoint.probabilities(model.logits_from_pooled(pooled))
         likeliest = probabilities.argmax(dim=1)
         evidence = np.zeros((len(squares), *model.grid), dtype=np.float32)
         # A normal photo has no abnormal areas, so nothing is spent on looking for them.
@@ -70,6 +78,6 @@ class Predictor:
         if abnormal:
             evidence[abnormal] = evidence_maps(model, batch[abnormal], likeliest[abnormal])
         return [
-            SquareReading(probabilities=row, condition_index=int(index), evidence=where)
-            for row, index, where in zip(probabilities.numpy(), likeliest, evidence, strict=True)
+            SquareReading(probabilities=row, condition_index=int(index), evidence=where, embedding=seen)
+            for row, index, where, seen in zip(probabilities.numpy(), likeliest, evidence, pooled.numpy(), strict=True)
         ]
