@@ -17,6 +17,7 @@ from eye_dx_core.inference.laterality import claims_of, decide_eye, has_conflict
 from eye_dx_core.inference.pairing import hold_duplicates, unseen_eye
 from eye_dx_core.inference.predictor import Predictor, SquareReading
 from eye_dx_core.inference.preparing import PreparedPhoto
+from eye_dx_core.model.reference import UNLIKE_ABOVE
 from eye_dx_core.routing.deciding import decide_eye_routing, decide_routing
 from eye_dx_core.routing.rules import RoutingRules, shipped_rules
 from eye_dx_core.schema.case import Case, FundusPhoto, Laterality, VisionData
@@ -96,6 +97,8 @@ def _conclude(seen: PhotoPrediction, prepared: PreparedPhoto, reading: SquareRea
     label = predictor.labels[reading.condition_index]
     confidence = min(1.0, float(reading.probabilities[reading.condition_index]))
     doubt = "laterality_conflict" if has_conflict(seen.eye_claims) else None
+    distance = predictor.distance(reading.embedding)
+    doubt = doubt or ("unlike_training_photos" if distance is not None and distance > UNLIKE_ABOVE else None)
     doubt = doubt or ("low_confidence" if confidence < predictor.card.uncertain_below else None)
     return seen.model_copy(
         update={
@@ -105,6 +108,7 @@ def _conclude(seen: PhotoPrediction, prepared: PreparedPhoto, reading: SquareRea
             "probabilities": {one.code: float(p) for one, p in zip(predictor.labels, reading.probabilities, strict=True)},
             "answer_set": predictor.answer_set(reading.probabilities),
             "abnormal_areas": () if doubt or label.is_normal else find_zones(reading.evidence, prepared.disc, seen.eye),
+            "distance": distance,
             "reason": doubt,
         }
     )

@@ -26,7 +26,7 @@ class SquareReading:
     condition_index: int
     evidence: Map
     embedding: NDArray[np.float32]
-    """What the head read, (dim,): photographs that look alike to the model lie close together."""
+    """Its pooled patch tokens, (dim,), before the norm of the head, which forgets what is odd about a photograph."""
 
 
 class Predictor:
@@ -91,6 +91,11 @@ class Predictor:
         rules = zip(probabilities, self.card.set_thresholds, self.card.training_counts, strict=True)
         kept = [i for i, (p, least, learnt) in enumerate(rules) if (learnt > 0 if least is None else p >= least)]
         return tuple(self.labels[i].code for i in sorted(kept, key=lambda i: -probabilities[i]))
+
+    def distance(self, embedding: NDArray[np.float32]) -> float | None:
+        """How unlike the training photographs a square is, by its embedding (`Reference`); None where the checkpoint does not know."""
+        reference = self._checkpoint.reference
+        return float(reference.distances(torch.from_numpy(embedding)[None])) if reference else None
 
     def _read_batch(self, squares: NDArray[np.uint8]) -> list[SquareReading]:
         batch = self.card.preprocess.to_batch(squares)

@@ -114,7 +114,8 @@ class PhotoPrediction(_Reading):
     quality: Quality | None = None
     evidence: EvidenceMap | None = None
     distance: float | None = Field(default=None, ge=0)
-    """How unlike the training photographs it is; 1 is where the farthest hundredth of those held out begins."""
+    """How unlike the training photographs it is: 1 is where the farthest hundredth of photographs that were held out begins.
+    None where it was not read, or the checkpoint does not know."""
     notes: tuple[str, ...] = ()
     """Codes of what was done to the file before it could be read."""
     reason: str | None = None

@@ -61,8 +61,8 @@ class _LogitsAndPooled(nn.Module):
 
     def forward(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The two parts of `Answer`."""
-        pooled = self.model.pool(self.model.features(batch))
-        return self.model.head(pooled), pooled
+        pooled = self.model.pool_patches(self.model.features(batch))
+        return self.model.logits_from_pooled(pooled), pooled
 
 
 def require_version() -> str:

@@ -29,8 +29,8 @@ class TorchEngine:
         weight = self._model.head.weight
         if weight.is_cuda:
             batch = batch.pin_memory()  # without it, the copy would wait for the card to be idle
-        pooled = self._model.pool(self._model.features(batch.to(weight.device, weight.dtype, non_blocking=True)))
-        return Answer(self._model.head(pooled).float().cpu(), pooled.float().cpu())
+        pooled = self._model.pool_patches(self._model.features(batch.to(weight.device, weight.dtype, non_blocking=True)))
+        return Answer(self._model.logits_from_pooled(pooled).float().cpu(), pooled.float().cpu())
 
 
 def place(model: FundusVit, *, dtype: torch.dtype, device: torch.device) -> FundusVit:
