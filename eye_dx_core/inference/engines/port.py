@@ -15,7 +15,7 @@ class Answer:
     logits: torch.Tensor
     """(photo, class)."""
     pooled: torch.Tensor
-    """The embedding that the head reads: (photo, dim)."""
+    """The mean of the patch tokens, before the norm of the head: (photo, dim)."""
 
 
 class Engine(Protocol):
