@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from eye_dx_cli import backups, cases, models, photographs, queues, records, serving, training, weights
+from eye_dx_cli import backups, cases, models, photographs, queues, reading, records, serving, training, weights
 from eye_dx_core.errors import EyeDxError
 
 app = typer.Typer(
@@ -15,6 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 photographs.register(app)
+reading.register(app)
 training.register(app)
 cases.register(app)
 serving.register(app)

@@ -1,4 +1,4 @@
-"""Commands on photographs: phantoms, dataset report, training, reading."""
+"""Commands on training photographs: phantoms, dataset report, checks."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +9,6 @@ from pydantic import ValidationError
 from rich.progress import Progress
 
 from eye_dx_cli.showing import console, show_json, show_table
-from eye_dx_core import wiring
 from eye_dx_core.errors import BadSettings
 from eye_dx_core.schema.condition import LABEL_SETS, LabelSet
 from eye_dx_core.settings import get_settings
@@ -129,48 +128,6 @@ def _claim_row(finding: "Finding") -> tuple[object, ...]:
     return finding.claim, state, len(finding.offenders) or None, finding.meaning
 
 
-def diagnose(
-    photos: Annotated[list[Path], typer.Argument(help="Photographs to read.")],
-    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint folder; default is the champion.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,  # noqa: FBT002
-) -> None:
-    """Read photographs and print a conclusion for each. Exit code 1 when one could not be read; the others still are."""
-    from eye_dx_core.inference.diagnosing import predict_photos
-    from eye_dx_core.inference.predictor import Predictor
-    from eye_dx_core.model.checkpoint import load_checkpoint
-    from eye_dx_core.schema.diagnosis import Outcome
-
-    if checkpoint is not None:
-        predictor = Predictor(load_checkpoint(checkpoint), model_name="checkpoint", model_version=checkpoint.name)
-    else:
-        registry = wiring.open_registry(get_settings())
-        champion = wiring.get_champion(registry)
-        if champion.learnt_from_phantoms:
-            typer.echo(
-                f"Champion {champion.version} was trained on phantoms (drawings): its readings of real photographs mean nothing.", err=True
-            )
-        predictor = wiring.load_predictor(registry, champion)
-    predictions = tuple(predict_photos(photos, predictor, photos=wiring.photo_intake(get_settings())))
-    if as_json:
-        named = ({"photo": str(photo)} | one.model_dump(mode="json") for photo, one in zip(photos, predictions, strict=True))
-        show_json([one | {"conclusion_zh": read.conclusion_zh} for one, read in zip(named, predictions, strict=True)])
-    else:
-        rows = [
-            (
-                photo.name,
-                one.eye,
-                f"{one.conclusion_zh} / {one.conclusion_en}",
-                None if one.confidence is None else f"{one.confidence:.2f}",
-                "、".join(area.zone.name_zh for area in one.abnormal_areas) or None,
-                one.reason,
-            )
-            for photo, one in zip(photos, predictions, strict=True)
-        ]
-        show_table("Readings (AI, not reviewed)", ("photo", "eye", "conclusion", "confidence", "abnormal areas", "why not"), rows)
-    if any(one.outcome is Outcome.NOT_ASSESSED for one in predictions):
-        raise typer.Exit(1)
-
-
 def label_set_of(name: str | int) -> LabelSet:
     """A label set by its name, or by how many classes it has.
 
@@ -187,4 +144,3 @@ def register(app: typer.Typer) -> None:
     """Add the commands on photographs to the root command."""
     app.command()(phantoms)
     app.add_typer(dataset_app, name="dataset")
-    app.command()(diagnose)

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from eye_dx_core.casework import draft_of, report_page
-from eye_dx_core.dataset.photo import sniff_format
-from eye_dx_core.errors import BadPhoto, EyeDxError, NotFound
-from eye_dx_core.inference.photos import PhotoRoots
+from eye_dx_core.dataset.photo_file import HEAD_BYTES, sniff_format
+from eye_dx_core.errors import BadPhoto, EyeDxError, NotFound, ServiceUnavailable
+from eye_dx_core.inference.sources.folders import FolderPhotos
 from eye_dx_core.queue.port import Queue
 from eye_dx_core.records.audit import AuditEvent, pseudonym
 from eye_dx_core.records.port import Records
@@ -47,10 +47,13 @@ class Erased(Frozen):
 
 @dataclass(frozen=True)
 class Shelves:
-    """Where files of patients lie: delivered pages, and photographs, of which training photographs are never deleted."""
+    """Where files of patients lie: delivered pages, and photographs, of which training photographs are never deleted.
+
+    Photographs on web servers and in object stores are their owners' to delete.
+    """
 
     pages: Path
-    photos: PhotoRoots
+    photos: FolderPhotos
     training_photos: Path
 
 
@@ -153,15 +156,15 @@ def _delete_photos(shelves: Shelves, case: Case, *, is_mounted: bool) -> _Outcom
     outcome = _Outcome()
     for photo in case.screening.photos:
         try:
-            path = shelves.photos.find_photo(photo.location)
+            path = shelves.photos.find_file(photo.location)
             with path.open("rb") as file:
-                is_picture = sniff_format(file.read(16)) is not None
+                is_picture = sniff_format(file.read(HEAD_BYTES)) is not None
             if is_picture and not path.is_relative_to(shelves.training_photos):
                 path.unlink()
                 outcome.deleted += 1
         except BadPhoto as error:
             # A folder that is not mounted looks empty, and its photographs are not gone.
-            outcome.stuck += error.reason == "missing" and not is_mounted
-        except OSError:
+            outcome.stuck += error.reason == "forbidden" or (error.reason == "missing" and not is_mounted)
+        except (OSError, ServiceUnavailable):
             outcome.stuck += 1
     return outcome

@@ -1,13 +1,15 @@
 """Every setting, read from the environment as `EYE_DX_*`; nothing else in the project reads the environment."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from eye_dx_core.errors import BadSettings
+from eye_dx_core.inference.sources.allowed import BucketPrefix, WebHost, parse_bucket, parse_web_host
 from eye_dx_core.queue.topology import QueueNames
 from eye_dx_core.schema.outgoing import NotAssessed
 
@@ -45,7 +47,22 @@ class Settings(BaseSettings):
     photo_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
         default=(), description="Folders that messages may name photographs in, separated by ':'; default data/."
     )
-    photo_base: Path | None = Field(default=None, description="Folder against which relative photograph paths are resolved; default data/.")
+    photo_base: str | None = Field(
+        default=None,
+        description="Where relative photograph paths start: a folder, https://host/path/ or s3://bucket/prefix/; default data/.",
+    )
+    photo_hosts: Annotated[tuple[WebHost, ...], NoDecode] = Field(
+        default=(), description="Web servers that photographs are fetched from: host, host:port, http://host, separated by commas."
+    )
+    photo_private_hosts: Annotated[tuple[WebHost, ...], NoDecode] = Field(
+        default=(), description="The same for servers in the house's own network; a host in photo_hosts must have a public address."
+    )
+    photo_ca: Path | None = Field(default=None, description="PEM file of an authority that signed the certificates of photo hosts.")
+    photo_seconds: float = Field(default=30, gt=0, description="How long one photograph may take to come from another server.")
+    photo_buckets: Annotated[tuple[BucketPrefix, ...], NoDecode] = Field(
+        default=(), description="bucket or bucket/prefix that s3:// photographs are fetched from, separated by commas; needs the extra s3."
+    )
+    s3_endpoint: str | None = Field(default=None, description="Address of an S3-compatible store; default AWS.")
 
     lease_seconds: float = Field(default=120, gt=0, description="How long a claimed message or case belongs to one worker.")
     delivery_limit: int = Field(default=5, ge=1, description="Deliveries before a message becomes a dead letter.")
@@ -72,6 +89,30 @@ class Settings(BaseSettings):
     def _split_roots(cls, values: dict[str, object]) -> dict[str, object]:
         roots = values.get("photo_roots")
         return values | {"photo_roots": tuple(Path(root) for root in roots.split(os.pathsep) if root)} if isinstance(roots, str) else values
+
+    @field_validator("photo_hosts", "photo_private_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: object) -> object:
+        return tuple(map(parse_web_host, value.replace(",", " ").split())) if isinstance(value, str) else value
+
+    @field_validator("photo_buckets", mode="before")
+    @classmethod
+    def _split_buckets(cls, value: object) -> object:
+        return tuple(map(parse_bucket, value.replace(",", " ").split())) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _photo_places_are_listed(self) -> "Settings":
+        scheme, is_address, rest = (self.photo_base or "").partition("://")
+        if is_address and scheme == "s3":
+            is_listed = any(one.holds(*parse_bucket(rest)) for one in self.photo_buckets)
+        else:
+            hosts = self.photo_hosts + self.photo_private_hosts
+            is_listed = not is_address or ("?" not in rest and parse_web_host(f"{scheme}://{rest.partition('/')[0]}") in hosts)
+        if not is_listed:
+            raise ValueError("EYE_DX_PHOTO_BASE must be a folder, or a plain address of a host or bucket that is listed too")
+        if self.photo_buckets and find_spec("s3fs") is None:
+            raise ValueError("EYE_DX_PHOTO_BUCKETS needs the extra s3: pip install 'eye-dx[s3]'")
+        return self
 
     @model_validator(mode="after")
     def _photos_go_first(self) -> "Settings":
@@ -151,6 +192,16 @@ class Settings(BaseSettings):
     def allowed_photo_roots(self) -> tuple[Path, ...]:
         """Folders that messages may name photographs in."""
         return self.photo_roots or (self.data,)
+
+    @property
+    def photo_base_address(self) -> str | None:
+        """Address where relative photograph paths start, with a slash at its end; None where they start in a folder."""
+        return f"{self.photo_base.rstrip('/')}/" if self.photo_base and "://" in self.photo_base else None
+
+    @property
+    def photo_base_folder(self) -> Path | None:
+        """Folder where relative photograph paths start; None where they start at an address."""
+        return None if self.photo_base_address else Path(self.photo_base or self.data)
 
 
 # What MLflow, Dagster and torch read from the environment themselves, in this process and in those it starts.

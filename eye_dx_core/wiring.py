@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from eye_dx_core.errors import BadSettings, NotFound
+from eye_dx_core.inference.sources.allowed import BucketPrefix, WebHost
 from eye_dx_core.queue.port import Queue
 from eye_dx_core.records.port import Records
 from eye_dx_core.registry.port import CHAMPION, ModelRegistry, ModelVersion
@@ -17,8 +18,10 @@ from eye_dx_core.vault import Vault, read_keys
 if TYPE_CHECKING:
     from eye_dx_core.casework import DiagnosisOutlet, ReportOutlet
     from eye_dx_core.inference.intake import PhotoIntake
-    from eye_dx_core.inference.photos import PhotoRoots
     from eye_dx_core.inference.predictor import Predictor
+    from eye_dx_core.inference.sources.folders import FolderPhotos
+    from eye_dx_core.inference.sources.port import PhotoSource
+    from eye_dx_core.inference.workers import PhotoWorkers
     from eye_dx_core.retention import Shelves, Terms
 
 
@@ -139,18 +142,60 @@ def _load_version(registry: ModelRegistry, model_name: str, version: str) -> "Pr
     return Predictor(load_checkpoint(registry.download(version)), model_name=model_name, model_version=version)
 
 
-def photo_roots(settings: Settings) -> "PhotoRoots":
-    """Where photographs that messages name may lie."""
-    from eye_dx_core.inference.photos import PhotoRoots
+def photo_folders(settings: Settings) -> "FolderPhotos":
+    """The folders in which photographs that messages name may lie."""
+    from eye_dx_core.inference.sources.folders import FolderPhotos
 
-    return PhotoRoots(settings.allowed_photo_roots, base=settings.photo_base or settings.data)
+    return FolderPhotos(settings.allowed_photo_roots, base=settings.photo_base_folder)
+
+
+def photo_places(settings: Settings) -> "PhotoSource":
+    """Everywhere that photographs which messages name may lie.
+
+    Raises:
+        BadSettings: `EYE_DX_PHOTO_CA` cannot be read.
+    """
+    from eye_dx_core.inference.sources.places import PhotoPlaces
+
+    web = _web_photos(settings.photo_hosts, settings.photo_private_hosts, settings.photo_ca, settings.photo_seconds)
+    by_scheme = {"http": web, "https": web}
+    if settings.photo_buckets:
+        by_scheme["s3"] = _bucket_photos(settings.photo_buckets, settings.s3_endpoint, settings.photo_seconds)
+    return PhotoPlaces(photo_folders(settings), by_scheme, base_address=settings.photo_base_address)
+
+
+@lru_cache(maxsize=1)  # it stays, because it knows which servers are silent
+def _web_photos(hosts: tuple[WebHost, ...], private_hosts: tuple[WebHost, ...], ca_file: Path | None, seconds: float) -> "PhotoSource":
+    from eye_dx_core.inference.sources.patience import DEFAULT_PATIENCE
+    from eye_dx_core.inference.sources.web import WebPhotos
+
+    try:
+        return WebPhotos(hosts, private_hosts=private_hosts, ca_file=ca_file, patience=DEFAULT_PATIENCE.within(seconds))
+    except OSError:
+        raise BadSettings("EYE_DX_PHOTO_CA names no readable PEM file of certificates") from None
+
+
+@lru_cache(maxsize=1)
+def _bucket_photos(buckets: tuple[BucketPrefix, ...], endpoint: str | None, seconds: float) -> "PhotoSource":
+    from eye_dx_core.inference.sources.object_store import BucketPhotos, open_store
+    from eye_dx_core.inference.sources.patience import DEFAULT_PATIENCE
+
+    patience = DEFAULT_PATIENCE.within(seconds)
+    return BucketPhotos(buckets, store=open_store(endpoint, patience=patience), patience=patience)
 
 
 def photo_intake(settings: Settings) -> "PhotoIntake":
-    """How photographs come in."""
+    """How photographs come in; all that this process reads go through the same worker processes."""
     from eye_dx_core.inference.intake import PhotoIntake
 
-    return PhotoIntake(photo_roots(settings))
+    return PhotoIntake(photo_places(settings), _photo_workers())
+
+
+@lru_cache(maxsize=1)
+def _photo_workers() -> "PhotoWorkers":
+    from eye_dx_core.inference.workers import PhotoWorkers
+
+    return PhotoWorkers()
 
 
 def diagnosis_outlet(settings: Settings) -> "DiagnosisOutlet":
@@ -180,7 +225,7 @@ def shelves(settings: Settings) -> "Shelves":
     """Where this installation's files of patients lie."""
     from eye_dx_core.retention import Shelves
 
-    return Shelves(pages=settings.report_folder, photos=photo_roots(settings), training_photos=settings.training_photos)
+    return Shelves(pages=settings.report_folder, photos=photo_folders(settings), training_photos=settings.training_photos)
 
 
 def trunk_weights(settings: Settings) -> Path | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import Field
 
 from eye_dx_core.dataset.field_of_view import FieldOfView
-from eye_dx_core.dataset.photo import PhotoFormat
+from eye_dx_core.dataset.photo_file import PhotoFormat
 from eye_dx_core.errors import BadDataset
 from eye_dx_core.schema.case import Laterality
 from eye_dx_core.schema.condition import DrGrade, LabelSet

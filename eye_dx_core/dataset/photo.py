@@ -2,39 +2,49 @@
 
 import io
 import warnings
-from enum import StrEnum
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
+from eye_dx_core.dataset.deep_colour import deepen, is_deep_colour, scale_to_8_bit
+from eye_dx_core.dataset.dicom import decode_dicom
+from eye_dx_core.dataset.photo_file import PhotoFormat, check_sides, get_format, read_photo_file
 from eye_dx_core.errors import BadPhoto
+from eye_dx_core.schema.case import Laterality
 
 Rgb = NDArray[np.uint8]
 
-MAX_BYTES, MAX_PIXELS, MIN_SIDE = 64 * 2**20, 100_000_000, 64
+# Modes in which Pillow gives what the formats hold, with the note that each deserves. Others (1 bit, LAB, 32 bit, floating point)
+# do not come from cameras and have no one right reading.
+_NOTE_OF_MODE = {
+    "RGB": None, "YCbCr": None, "L": "greyscale", "I;16": "greyscale", "I;16B": "greyscale", "P": "palette", "CMYK": "converted_from_cmyk",
+    "RGBA": "transparency_dropped", "LA": "transparency_dropped", "PA": "transparency_dropped",
+}  # fmt: skip
 
 
-class PhotoFormat(StrEnum):
-    """Formats we read, told by content and never by suffix."""
+@dataclass(frozen=True)
+class DecodedPhoto:
+    """A photograph's pixels and what its file says beside them."""
 
-    JPEG = "JPEG"
-    PNG = "PNG"
-    TIFF = "TIFF"
-
-
-def sniff_format(head: bytes) -> PhotoFormat | None:
-    """Tell the format from the first bytes of a file."""
-    if head.startswith(b"\xff\xd8\xff"):
-        return PhotoFormat.JPEG
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return PhotoFormat.PNG
-    return PhotoFormat.TIFF if head[:4] in (b"II*\x00", b"MM\x00*") else None
+    format: PhotoFormat
+    rgb: Rgb
+    """(height, width, 3), upright."""
+    notes: tuple[str, ...] = ()
+    """Codes of what was done to it: `rotated_by_exif`, `first_of_several_pages`, `greyscale`, `scaled_from_16_bit` and the like."""
+    eyes: tuple[Laterality, ...] = ()
+    """Which eye it is by its DICOM tags; two when they contradict each other."""
 
 
 def decode_photo(source: Path | bytes, *, enough_for: int | None = None) -> Rgb:
-    """Decode a photograph to RGB, (height, width, 3), upright by its EXIF tag; of a multi-page TIFF the first page.
+    """As `read_photo`, the pixels only."""
+    return read_photo(source, enough_for=enough_for).rgb
+
+
+def read_photo(source: Path | bytes, *, enough_for: int | None = None) -> DecodedPhoto:
+    """Decode a photograph to RGB, upright by its EXIF tag; of several pages or frames the first.
 
     Args:
         source: a file, or its bytes.
@@ -42,32 +52,26 @@ def decode_photo(source: Path | bytes, *, enough_for: int | None = None) -> Rgb:
             never with a shorter side below twice this: its decoder averages pixels at a fraction of the cost of a resize.
 
     Raises:
-        BadPhoto: with the reason `missing`, `too_large`, `not_an_image`, `too_many_pixels`, `too_small`, `truncated` or
-            `unsupported_mode`. The text holds no path.
+        BadPhoto: with a reason of `read_photo_file`, `get_format`, `check_sides` or `decode_dicom`, or `truncated`,
+            `unsupported_mode` or `out_of_memory`. The text holds no path.
     """
-    return decode_with_format(source, enough_for=enough_for)[1]
-
-
-def decode_with_format(source: Path | bytes, *, enough_for: int | None = None) -> tuple[PhotoFormat, Rgb]:
-    """As `decode_photo`, with the format that the content showed."""
     content = source if isinstance(source, bytes) else read_photo_file(source)
-    if len(content) > MAX_BYTES:
-        raise BadPhoto("too_large", f"larger than {MAX_BYTES // 2**20} MiB")
-    photo_format = sniff_format(content[:8])
-    if photo_format is None:
-        raise BadPhoto("not_an_image", "neither JPEG, PNG nor TIFF by its content")
+    photo_format = get_format(content)
     try:
         with warnings.catch_warnings():
-            # Pillow warns of odd metadata; only pixels matter here, and damage to them raises.
+            # The libraries warn of odd metadata; only pixels matter here, and damage to them raises.
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content), formats=[photo_format.value]) as picture:
-                _check_size(*picture.size)
-                if enough_for is not None:
-                    picture.draft(None, (2 * enough_for, 2 * enough_for))
-                return photo_format, _to_rgb(ImageOps.exif_transpose(picture))
+            if photo_format is PhotoFormat.DICOM:
+                rgb, notes, eyes = decode_dicom(content)
+                return DecodedPhoto(photo_format, rgb, notes, eyes)
+            return DecodedPhoto(photo_format, *_decode(content, photo_format, enough_for))
     except BadPhoto:
         raise
-    except Exception:  # noqa: BLE001 - Pillow's decoders raise whatever a hostile file leads them to
+    except MemoryError:
+        raise BadPhoto("out_of_memory", "takes more memory than there is") from None
+    except Image.DecompressionBombError:
+        raise BadPhoto("too_many_pixels", "far more pixels than a photograph has") from None
+    except Exception:  # noqa: BLE001 - decoders raise whatever a hostile file leads them to
         raise BadPhoto("truncated", "damaged or cut off") from None
 
 
@@ -83,32 +87,28 @@ def find_camera(content: bytes) -> str | None:
     return " ".join(words) or None
 
 
-def read_photo_file(path: Path) -> bytes:
-    """Bytes of a photograph, at most one more than the limit.
-
-    Raises:
-        BadPhoto: `missing`.
-    """
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
-    except OSError:
-        raise BadPhoto("missing", "the file cannot be opened") from None
-
-
-def _check_size(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise BadPhoto("too_many_pixels", f"more than {MAX_PIXELS // 1_000_000} megapixels")
-    if min(width, height) < MIN_SIDE:
-        raise BadPhoto("too_small", f"smaller than {MIN_SIDE} pixels")
+def _decode(content: bytes, photo_format: PhotoFormat, enough_for: int | None) -> tuple[Rgb, tuple[str, ...]]:
+    with Image.open(io.BytesIO(content), formats=[photo_format.value]) as picture:
+        check_sides(*picture.size)
+        if picture.mode not in _NOTE_OF_MODE:
+            raise BadPhoto("unsupported_mode", f"colour mode {picture.mode} is not supported")
+        if enough_for is not None:
+            picture.draft(None, (2 * enough_for, 2 * enough_for))
+        is_deep = is_deep_colour(picture)
+        notes = _notes_of(picture, is_deep=is_deep)
+        upright = ImageOps.exif_transpose(picture)
+    if upright.mode.startswith("I;16"):
+        grey = scale_to_8_bit(np.asarray(upright).astype(np.uint16))
+        return np.repeat(grey[..., None], 3, axis=2), notes
+    rgb = np.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))
+    return deepen(rgb, content, photo_format) if is_deep else rgb, notes
 
 
-def _to_rgb(picture: Image.Image) -> Rgb:
-    if picture.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
-        # 16-bit grey: scaled by its own range, because cameras use 10, 12 or 14 of the bits.
-        grey = np.asarray(picture, dtype=np.float32)
-        grey = (grey - grey.min()) / max(float(grey.max() - grey.min()), 1.0) * 255
-        return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
-    if picture.mode not in ("RGB", "RGBA", "L", "LA", "P", "PA", "1", "CMYK", "YCbCr", "LAB", "HSV"):
-        raise BadPhoto("unsupported_mode", f"colour mode {picture.mode} is not supported")
-    return np.asarray(picture.convert("RGB"))
+def _notes_of(picture: Image.Image, *, is_deep: bool) -> tuple[str, ...]:
+    found = {
+        "rotated_by_exif": picture.getexif().get(ExifTags.Base.Orientation) in range(2, 9),
+        "first_of_several_pages": getattr(picture, "n_frames", 1) > 1,
+        "scaled_from_16_bit": is_deep or picture.mode.startswith("I;16"),
+    }
+    of_mode = _NOTE_OF_MODE[picture.mode]
+    return tuple(note for note, is_there in found.items() if is_there) + ((of_mode,) if of_mode else ())

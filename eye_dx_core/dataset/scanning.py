@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 from eye_dx_core.dataset.field_of_view import find_field_of_view, has_burned_in_text
 from eye_dx_core.dataset.manifest import LOOK_ALIKE, LookAlike, Manifest, ManifestRow, RefusedPhoto
 from eye_dx_core.dataset.near_duplicates import Rings, find_look_alikes, sample_rings
-from eye_dx_core.dataset.photo import decode_with_format, find_camera, read_photo_file
+from eye_dx_core.dataset.photo import find_camera, read_photo
+from eye_dx_core.dataset.photo_file import read_photo_file
 from eye_dx_core.dataset.side_table import SideTables, load_side_tables
 from eye_dx_core.errors import BadDataset, BadPhoto
 from eye_dx_core.progress import LoggedProgress
@@ -83,8 +84,8 @@ def _scan_file(folder: Path, label_set: LabelSet, tables: SideTables, path: Path
         return RefusedPhoto(path=relative, reason="label_not_in_set", text=f"label {graded} is not in the label set {label_set.name}")
     try:
         content = read_photo_file(path)
-        photo_format, rgb = decode_with_format(content)
-        field = find_field_of_view(rgb)
+        photo = read_photo(content)
+        rgb, field = photo.rgb, find_field_of_view(photo.rgb)
     except BadPhoto as error:
         return RefusedPhoto(path=relative, reason=error.reason, text=str(error))
     file_hash = hashlib.sha256(content).hexdigest()
@@ -99,10 +100,10 @@ def _scan_file(folder: Path, label_set: LabelSet, tables: SideTables, path: Path
         camera=find_camera(content) or f"{rgb.shape[1]}x{rgb.shape[0]}",
         patient_key=hashlib.sha256((patient or file_hash).encode()).hexdigest()[:16],
         is_patient_known=patient is not None,
-        eye=told.eye or find_eye_in_name(path.name),
+        eye=told.eye or (photo.eyes[0] if len(photo.eyes) == 1 else find_eye_in_name(path.name)),
         width=rgb.shape[1],
         height=rgb.shape[0],
-        format=photo_format,
+        format=photo.format,
         field=field,
         has_burned_in_text=has_burned_in_text(rgb, field),
         file_sha256=file_hash,

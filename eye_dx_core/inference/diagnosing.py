@@ -1,6 +1,7 @@
 """From photographs to the model's word on photo, eye and case. What cannot be read is not assessed, and never normal."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -8,8 +9,10 @@ from typing import TypeGuard, TypeVar
 
 import numpy as np
 
+from eye_dx_core.dataset.photo import Rgb
 from eye_dx_core.errors import BadPhoto
 from eye_dx_core.inference.evidence import find_zones
+from eye_dx_core.inference.files import PhotoFile, readable
 from eye_dx_core.inference.intake import PhotoIntake, Prepared
 from eye_dx_core.inference.laterality import claims_of, decide_eye, has_conflict
 from eye_dx_core.inference.predictor import Predictor, SquareReading
@@ -21,28 +24,38 @@ from eye_dx_core.schema.quality import QualityLevel
 _Reading = TypeVar("_Reading", PhotoPrediction, EyeDiagnosis)
 
 
+@dataclass(frozen=True)
+class ReadPhoto:
+    """The model's word on a photograph, with the square (size, size, rgb) that it saw; None where the file gave none."""
+
+    prediction: PhotoPrediction
+    square: Rgb | None
+
+
 def diagnose_cases(cases: Sequence[Case], predictor: Predictor, *, photos: PhotoIntake, now: datetime) -> tuple[AiDiagnosis, ...]:
     """Read all photographs of all cases together, and give each case its diagnosis, in the order of the cases."""
     wanted = [photo for case in cases for photo in case.screening.photos]
     prepared = photos.prepare([photo.location for photo in wanted], size=predictor.card.preprocess.size)
     read = _read_photos(zip(wanted, prepared, strict=True), predictor)
-    return tuple(_diagnose(case, [next(read) for _ in case.screening.photos], predictor, now) for case in cases)
+    return tuple(_diagnose(case, [next(read).prediction for _ in case.screening.photos], predictor, now) for case in cases)
 
 
-def predict_photos(paths: Sequence[Path], predictor: Predictor, *, photos: PhotoIntake) -> Iterator[PhotoPrediction]:
+def predict_photos(files: Sequence[PhotoFile], predictor: Predictor, *, photos: PhotoIntake) -> Iterator[ReadPhoto]:
     """Read files that the caller names, one after the other; which eye it is, name and picture say."""
-    named = (FundusPhoto(photo_id=str(number), location=path.name or "?") for number, path in enumerate(paths, 1))
-    prepared = photos.prepare_files(paths, size=predictor.card.preprocess.size)
+    named = (FundusPhoto(photo_id=str(number), location=readable(Path(path.name)) or "?") for number, (path, _) in enumerate(files, 1))
+    prepared = photos.prepare_files(files, size=predictor.card.preprocess.size)
     return _read_photos(zip(named, prepared, strict=True), predictor)
 
 
-def _read_photos(photos: Iterable[tuple[FundusPhoto, Prepared]], predictor: Predictor) -> Iterator[PhotoPrediction]:
+def _read_photos(photos: Iterable[tuple[FundusPhoto, Prepared]], predictor: Predictor) -> Iterator[ReadPhoto]:
     """Read in batches as the photographs come, so that the next are prepared while these are read."""
     coming = iter(photos)
     while batch := list(islice(coming, predictor.batch_size)):
         squares = [one.square for _, one in batch if _is_readable(one)]
         readings = iter(predictor.read_squares(np.stack(squares)) if squares else ())
-        yield from (_predict(photo, one, next(readings) if _is_readable(one) else None, predictor) for photo, one in batch)
+        for photo, one in batch:
+            prediction = _predict(photo, one, next(readings) if _is_readable(one) else None, predictor)
+            yield ReadPhoto(prediction, one.square if isinstance(one, PreparedPhoto) else None)
 
 
 def _is_readable(prepared: Prepared) -> TypeGuard[PreparedPhoto]:

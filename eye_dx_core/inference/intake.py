@@ -1,33 +1,73 @@
 """How photographs come in: found where a message may point to, then prepared one by one, so that a bad one spoils nothing."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from eye_dx_core.errors import BadPhoto
-from eye_dx_core.inference.photos import PhotoRoots
-from eye_dx_core.inference.preparing import PreparedPhoto, prepare_photo
+from eye_dx_core.inference.files import PhotoFile
+from eye_dx_core.inference.preparing import Prepared, prepare_or_refuse
+from eye_dx_core.inference.sources.port import PhotoSource
+from eye_dx_core.inference.workers import PhotoWorkers
 
-Prepared = PreparedPhoto | BadPhoto
+_AHEAD = 32
+"""Photographs that are prepared before anybody asks for them: some batches of them, as squares of 150 KB."""
+Find = Callable[[], Path | bytes]
 
 
 class PhotoIntake:
-    """Finds and prepares photographs, in the order in which they are asked for."""
+    """Finds and prepares photographs, in the order in which they are asked for.
 
-    def __init__(self, places: PhotoRoots) -> None:
-        self._places = places
+    With workers, the next photographs are found and prepared in threads and processes while the caller is busy with these;
+    `places` must bear being asked by several threads. Without, each is prepared here when it is asked for.
+    """
+
+    def __init__(self, places: PhotoSource, workers: PhotoWorkers | None = None) -> None:
+        self._places, self._workers = places, workers
 
     def prepare(self, locations: Sequence[str], *, size: int) -> Iterator[Prepared]:
         """Each photograph that a message names, as a square of `size` pixels, or why there is none."""
-        return _prepare((lambda one=one: self._places.find_photo(one) for one in locations), size)
+        return self._prepare((lambda one=one: self._places.find_photo(one) for one in locations), size)
 
-    def prepare_files(self, paths: Iterable[Path], *, size: int) -> Iterator[Prepared]:
+    def prepare_files(self, files: Iterable[PhotoFile], *, size: int) -> Iterator[Prepared]:
         """The same for files that the caller vouches for."""
-        return _prepare((lambda path=path: path for path in paths), size)
+        return self._prepare((lambda file=file: _vouched(file) for file in files), size)
+
+    def _prepare(self, finders: Iterable[Find], size: int) -> Iterator[Prepared]:
+        if self._workers is not None:
+            return _prepare_ahead(finders, size, self._workers)
+        return (_prepare_one(find, prepare_or_refuse, size) for find in finders)
 
 
-def _prepare(finders: Iterable[Callable[[], Path]], size: int) -> Iterator[Prepared]:
-    for find in finders:
-        try:
-            yield prepare_photo(find(), size=size)
-        except BadPhoto as error:
-            yield error
+def _prepare_ahead(finders: Iterable[Find], size: int, workers: PhotoWorkers) -> Iterator[Prepared]:
+    coming: deque[Future[Prepared]] = deque()
+    threads = ThreadPoolExecutor(workers.count)
+    try:
+        for find in finders:
+            coming.append(threads.submit(_prepare_one, find, workers.prepare, size))
+            if len(coming) > _AHEAD:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
+    except Exception:
+        raise
+    except BaseException:
+        workers.close()  # told to stop: nobody waits for what may be hanging
+        raise
+    finally:
+        threads.shutdown(cancel_futures=True)
+
+
+def _prepare_one(find: Find, prepare: Callable[..., Prepared], size: int) -> Prepared:
+    try:
+        return prepare(find(), size=size)
+    except BadPhoto as error:
+        return error
+
+
+def _vouched(file: PhotoFile) -> Path:
+    path, refusal = file
+    if refusal is not None:
+        raise refusal
+    return path

@@ -1,15 +1,19 @@
 """From a file to what the model needs of it: the square, its quality, its landmarks. No torch: this runs in worker processes."""
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from eye_dx_core.dataset.field_of_view import crop_to_field, find_field_of_view
-from eye_dx_core.dataset.photo import Rgb, decode_photo
+from eye_dx_core.dataset.photo import Rgb, read_photo
+from eye_dx_core.errors import BadPhoto
 from eye_dx_core.inference.landmarks import Disc, find_disc
 from eye_dx_core.inference.quality import assess_quality
-from eye_dx_core.schema.diagnosis import EyeClaim
+from eye_dx_core.schema.diagnosis import EyeClaim, EyeClaimSource
 from eye_dx_core.schema.quality import Quality
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,21 @@ class PreparedPhoto:
     """Equal for pictures that are equal pixel by pixel, whatever their files are called."""
 
 
+Prepared = PreparedPhoto | BadPhoto
+
+
+def prepare_or_refuse(source: Path | bytes, *, size: int) -> Prepared:
+    """As `prepare_photo`, with every failure as a value: no photograph, whatever it leads a library to, spoils another."""
+    try:
+        return prepare_photo(source, size=size)
+    except BadPhoto as error:
+        return error
+    except Exception as error:  # noqa: BLE001 - hostile pixels may drive arithmetic to anything
+        # The class only: a library's own text may hold a path.
+        _log.error("a photograph could not be prepared (%s)", type(error).__name__)
+        return BadPhoto("cannot_be_prepared", f"decoded, and cannot be prepared ({type(error).__name__})")
+
+
 def prepare_photo(source: Path | bytes, *, size: int) -> PreparedPhoto:
     """Decode a photograph, cut out its field of view, and judge it.
 
@@ -36,13 +55,14 @@ def prepare_photo(source: Path | bytes, *, size: int) -> PreparedPhoto:
     Raises:
         BadPhoto: it cannot be decoded, or holds no fundus.
     """
-    rgb = decode_photo(source, enough_for=size)
+    photo = read_photo(source, enough_for=size)
+    rgb = photo.rgb
     square = crop_to_field(rgb, size=size, field=find_field_of_view(rgb))
     return PreparedPhoto(
         square=square,
         quality=assess_quality(square),
         disc=find_disc(square),
-        eye_claims=(),
-        notes=(),
+        eye_claims=tuple(EyeClaim(source=EyeClaimSource.DICOM, eye=eye) for eye in photo.eyes),
+        notes=photo.notes,
         pixels_sha256=hashlib.sha256(square.tobytes()).hexdigest(),
     )

@@ -1,6 +1,7 @@
 """The command line: readable help, right exit codes, stable JSON, errors that say what to do."""
 
 import json
+import os
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,6 +69,21 @@ def test_photos_are_read_one_by_one_and_the_exit_code_tells(state: Path):
     assert (bad["outcome"], bad["reason"], bad["conclusion_zh"]) == ("not_assessed", "not_an_image", "未能评估")
     assert (good["outcome"], good["eye"]) == ("assessed", "OD")
     assert call("diagnose", state / "a_OD.jpg", "--checkpoint", state / "checkpoint")
+
+
+def test_a_folder_is_read_whole_and_links_do_not_lead_out_of_it(state: Path):
+    a_checkpoint(state / "checkpoint")
+    folder = state / "visit" / os.fsdecode(b"caf\xe9")
+    folder.mkdir(parents=True)
+    write_phantom_photo(folder / "a_OD.jpg", "D3", eye=Laterality.RIGHT, seed=1, size=128)
+    write_phantom_photo(state / "outside.jpg", "D3", eye=Laterality.RIGHT, seed=1, size=128)
+    (state / "visit" / "link.jpg").symlink_to(state / "outside.jpg")
+
+    result = runner.invoke(app, ["diagnose", str(state / "visit"), "--checkpoint", str(state / "checkpoint"), "--json"])
+
+    link, good = json.loads(result.stdout)
+    assert (link["outcome"], link["reason"]) == ("not_assessed", "outside_roots")
+    assert (good["outcome"], good["photo"].endswith("caf\\xe9/a_OD.jpg")) == ("assessed", True)
 
 
 def test_without_a_champion_diagnose_says_how_to_get_one(state: Path):

@@ -8,7 +8,7 @@ import pytest
 from eye_dx_core.casework import report_page
 from eye_dx_core.dataset.phantom_folders import write_phantom_photo
 from eye_dx_core.errors import EyeDxError, NotFound
-from eye_dx_core.inference.photos import PhotoRoots
+from eye_dx_core.inference.sources.folders import FolderPhotos
 from eye_dx_core.queue.memory import MemoryQueue
 from eye_dx_core.queue.port import Message
 from eye_dx_core.queue.topology import QueueNames
@@ -26,7 +26,7 @@ class Clinic:
     def __init__(self, folder: Path) -> None:
         self.folder, self.records = folder, MemoryRecords()
         self.queue = MemoryQueue(names=QueueNames(), now=lambda: NOON - 10 * DAY)
-        self.shelves = Shelves(pages=folder / "reports", photos=PhotoRoots([folder], base=folder), training_photos=folder / "photos")
+        self.shelves = Shelves(pages=folder / "reports", photos=FolderPhotos([folder], base=folder), training_photos=folder / "photos")
         (folder / "reports").mkdir()
         (folder / "photos" / "N").mkdir(parents=True)
         (folder / "records.db").write_bytes(b"SQLite format 3\x00")
@@ -84,6 +84,19 @@ def test_no_file_is_deleted_that_is_not_a_photograph_of_the_screening(clinic: Cl
     assert entry.details == {"cases": 1, "photos_deleted": 1, "photos_left": 4, "reason": "asked"}
 
 
+def test_photographs_elsewhere_are_their_owners_to_delete(clinic: Clinic):
+    """Not even a file here is deleted that lies where a path on the other server would lie."""
+    elsewhere = ("https://pacs.example.org/old_OD.jpg", "s3://fundus/old_OD.jpg", "old_OD.jpg", "/old_OD.jpg")
+    photos = FolderPhotos([clinic.folder], base=None)  # paths are relative to another server
+    clinic.shelves = Shelves(pages=clinic.shelves.pages, photos=photos, training_photos=clinic.folder / "photos")
+    clinic.add("case-elsewhere", "P-elsewhere", elsewhere, received=-10 * DAY)
+    before = clinic.files()
+
+    assert clinic.forget(Terms(photos=5 * DAY)) == Forgotten()
+    assert clinic.files() == before
+    assert {photo.location for photo in clinic.records.get_case("case-elsewhere").screening.photos} == {"deleted"}
+
+
 def test_without_terms_nothing_is_forgotten(clinic: Clinic):
     before = clinic.files()
 
@@ -121,7 +134,7 @@ def test_dead_letters_go_with_the_messages(clinic: Clinic):
 def test_photographs_of_a_folder_that_is_not_mounted_are_tried_again(clinic: Clinic, tmp_path_factory: pytest.TempPathFactory):
     unmounted = tmp_path_factory.mktemp("mount")
     clinic.shelves = Shelves(
-        pages=clinic.shelves.pages, photos=PhotoRoots([unmounted], base=unmounted), training_photos=clinic.folder / "photos"
+        pages=clinic.shelves.pages, photos=FolderPhotos([unmounted], base=unmounted), training_photos=clinic.folder / "photos"
     )
     with pytest.raises(EyeDxError, match="are their folders mounted"):
         clinic.forget(Terms(messages=5 * DAY, photos=5 * DAY, identities=50 * DAY))

@@ -19,7 +19,7 @@ import dagster as dg
 from eye_dx_cli.serving import prepare_state
 from eye_dx_core import casework, wiring
 from eye_dx_core.dataset.phantom_folders import write_phantom_photo
-from eye_dx_core.inference.photos import PhotoRoots
+from eye_dx_core.inference.sources.folders import FolderPhotos
 from eye_dx_core.queue.draining import DrainResult
 from eye_dx_core.queue.port import Message, Queue
 from eye_dx_core.queue.topology import QueueNames
@@ -71,7 +71,7 @@ def with_faults(settings: Settings, queue: Queue, run: Runner) -> None:
         queue.publish(name, Message(body=body, message_id=message_id))
     run("diagnosis_job", succeeds=False)  # there is no champion
     trust_a_model(settings)
-    with failing(PhotoRoots, "find_photo", lambda _, location: location.endswith("trouble.jpg")):
+    with failing(FolderPhotos, "find_photo", lambda _, location: location.endswith("trouble.jpg")):
         run("diagnosis_job", succeeds=False)
     time.sleep(settings.lease_seconds)  # a failed run holds its cases until then
     run("diagnosis_job")

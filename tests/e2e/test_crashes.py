@@ -29,7 +29,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from eye_dx_core import casework
 from eye_dx_core.inference.intake import PhotoIntake
-from eye_dx_core.inference.photos import PhotoRoots
+from eye_dx_core.inference.sources.folders import FolderPhotos
 from eye_dx_core.inference.predictor import Predictor
 from eye_dx_core.model.checkpoint import load_checkpoint
 from eye_dx_core.queue.draining import drain_screenings
@@ -44,7 +44,7 @@ records = open_records(records_url)
 now = lambda: datetime.now(UTC)
 predictor = Predictor(load_checkpoint(folder / "checkpoint"), model_name="m", model_version="1")
 drain_screenings(queue, records, names=names, limit=500, now=now)
-photos, outlet = PhotoIntake(PhotoRoots([folder], base=folder)), casework.DiagnosisOutlet(names)
+photos, outlet = PhotoIntake(FolderPhotos([folder], base=folder)), casework.DiagnosisOutlet(names)
 casework.diagnose_waiting(records, predictor, photos, outlet=outlet, limit=500, micro_batch=4, lease_seconds=1, now=now)
 deliver_outbox(queue, records, limit=500, now=now)
 records.close()

@@ -10,8 +10,8 @@ import pytest
 from eye_dx_core import casework
 from eye_dx_core.dataset.phantom_folders import write_phantom_photo
 from eye_dx_core.inference.intake import PhotoIntake
-from eye_dx_core.inference.photos import PhotoRoots
 from eye_dx_core.inference.predictor import Predictor
+from eye_dx_core.inference.sources.folders import FolderPhotos
 from eye_dx_core.model.checkpoint import load_checkpoint
 from eye_dx_core.queue.draining import drain_screenings
 from eye_dx_core.queue.outbox import deliver_outbox
@@ -113,7 +113,7 @@ def test_hostile_messages_are_named_or_read_and_the_chain_lives(kind: str, tmp_p
         records = open_records(records_url)
         drained = drain_screenings(queue, records, names=names, limit=1_000, now=_now)
         predictor = Predictor(load_checkpoint(tmp_path / "checkpoint"), model_name="m", model_version="1")
-        photos = PhotoIntake(PhotoRoots([], base=tmp_path))
+        photos = PhotoIntake(FolderPhotos([], base=tmp_path))
         outlet = casework.DiagnosisOutlet(names)
         casework.diagnose_waiting(records, predictor, photos, outlet=outlet, limit=1_000, micro_batch=16, lease_seconds=60, now=_now)
         deliver_outbox(queue, records, limit=1_000, now=_now)

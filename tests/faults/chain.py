@@ -17,8 +17,8 @@ from sqlalchemy import event
 
 from eye_dx_core import casework
 from eye_dx_core.inference.intake import PhotoIntake
-from eye_dx_core.inference.photos import PhotoRoots
 from eye_dx_core.inference.predictor import Predictor
+from eye_dx_core.inference.sources.folders import FolderPhotos
 from eye_dx_core.model.checkpoint import load_checkpoint
 from eye_dx_core.queue.draining import drain_reviews, drain_screenings
 from eye_dx_core.queue.outbox import deliver_outbox
@@ -136,7 +136,7 @@ def run_chain(stack: Stack, queue: Queue, records: SqlRecords, reader: Predictor
     casework.diagnose_waiting(
         records,
         reader,
-        PhotoIntake(PhotoRoots([folder], base=folder)),
+        PhotoIntake(FolderPhotos([folder], base=folder)),
         outlet=casework.DiagnosisOutlet(names),
         limit=500,
         micro_batch=4,

@@ -106,7 +106,7 @@ def test_empty_classes_single_sources_unread_files_and_names_are_warnings(tmp_pa
 
     assert set(findings["every_class_has_photographs"].offenders) == {"A", "C", "CSC", "D", "RP", "RVO"}
     assert findings["no_class_comes_from_one_source"].offenders == {"G": "only from site_1"}
-    assert list(findings["every_file_was_read"].offenders.values()) == ["not_an_image: neither JPEG, PNG nor TIFF by its content"]
+    assert list(findings["every_file_was_read"].offenders.values()) == ["not_an_image: neither JPEG, PNG, TIFF nor DICOM by its content"]
     assert len(findings["no_personal_data_in_file_names"].offenders) == 1
     assert "测试甲" not in str(findings)
     assert not any(one.stops_training for one in findings.values())

@@ -15,7 +15,7 @@ from eye_dx_core.dataset.field_of_view import FieldOfView
 from eye_dx_core.dataset.imbalance import Severity, analyse_imbalance, imbalance_figure, imbalance_markdown
 from eye_dx_core.dataset.manifest import Manifest, ManifestRow, load_manifest, save_manifest
 from eye_dx_core.dataset.phantom_folders import write_phantom_dataset, write_phantom_photo
-from eye_dx_core.dataset.photo import PhotoFormat
+from eye_dx_core.dataset.photo_file import PhotoFormat
 from eye_dx_core.dataset.scanning import scan_photos
 from eye_dx_core.dataset.splitting import Split, load_splits, patients_spanning_splits, save_splits, split_by_patient
 from eye_dx_core.errors import BadDataset

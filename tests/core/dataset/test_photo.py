@@ -2,6 +2,7 @@
 
 import io
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,13 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pydicom.uid import JPEGBaseline8Bit
 
-from eye_dx_core.dataset import photo
+from eye_dx_core.dataset import photo_file
 from eye_dx_core.dataset.field_of_view import crop_to_field, find_field_of_view, read_square
 from eye_dx_core.dataset.phantom import render_phantom
 from eye_dx_core.dataset.photo import decode_photo
 from eye_dx_core.errors import BadPhoto
 from eye_dx_core.schema.case import Laterality
+from tests.hostile_files import dicom, jpeg, saved, tiff
 
 FUNDUS = render_phantom("D2", eye=Laterality.RIGHT, seed=1, size=160).rgb
 
@@ -41,19 +44,20 @@ def test_content_decides_and_not_the_suffix(tmp_path: Path):
     assert decode_photo(tmp_path / "photo.tiff").shape == FUNDUS.shape
 
 
-@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "LA", "1"])
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "LA"])
 def test_other_colour_modes_become_rgb(mode: str):
     kind = "TIFF" if mode in ("CMYK", "LA") else "PNG"
 
     assert decode_photo(encoded(Image.fromarray(FUNDUS).convert(mode), kind)).shape == FUNDUS.shape
 
 
-def test_sixteen_bit_grey_keeps_its_range():
-    deep = (np.linspace(0, 4000, 100 * 100).reshape(100, 100)).astype(np.uint16)
+@pytest.mark.parametrize(("brightest", "expected"), [(200, 200), (900, 225), (4000, 250), (16_000, 250), (64_000, 250)])
+def test_sixteen_bit_grey_is_scaled_by_the_bits_in_use_and_not_by_its_own_brightness(brightest: int, expected: int):
+    deep = (np.linspace(0, brightest, 100 * 100).reshape(100, 100)).astype(np.uint16)
 
     rgb = decode_photo(encoded(Image.fromarray(deep), "TIFF"))
 
-    assert (rgb.min(), rgb.max()) == (0, 255)
+    assert (rgb.min(), rgb.max()) == (0, expected)
 
 
 def test_the_camera_s_rotation_is_applied():
@@ -69,7 +73,7 @@ def test_the_camera_s_rotation_is_applied():
     ("content", "reason"),
     [
         (b"just text", "not_an_image"),
-        (b"", "not_an_image"),
+        (b"", "empty"),
         (encoded(Image.fromarray(FUNDUS), "JPEG")[:900], "truncated"),
         (encoded(Image.new("RGB", (1, 1)), "PNG"), "too_small"),
         (encoded(Image.new("L", (20_000, 6_000)), "PNG"), "too_many_pixels"),
@@ -91,22 +95,59 @@ def test_a_missing_file_is_named_without_its_path(tmp_path: Path):
 
 
 def test_a_huge_file_is_refused_before_it_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(photo, "MAX_BYTES", 1000)
+    monkeypatch.setattr(photo_file, "MAX_BYTES", 1000)
     (tmp_path / "a.png").write_bytes(os.urandom(2000))
 
     with pytest.raises(BadPhoto, match="larger"):
         decode_photo(tmp_path / "a.png")
 
 
-@settings(max_examples=60, deadline=None)
+WHOLE = (
+    *(encoded(Image.fromarray(FUNDUS), kind) for kind in ("JPEG", "PNG", "TIFF", "MPO")),
+    tiff(FUNDUS.astype(np.uint16) << 4),
+    saved(Image.fromarray(FUNDUS), "TIFF", compression="tiff_lzw"),
+    saved(Image.fromarray(FUNDUS), "TIFF", compression="jpeg"),
+    jpeg(Image.fromarray(FUNDUS).convert("CMYK"), progressive=True),
+    dicom(FUNDUS, ImageLaterality="R"),
+    dicom(FUNDUS, syntax=JPEGBaseline8Bit, encoded=jpeg(Image.fromarray(FUNDUS)), PhotometricInterpretation="YBR_FULL_422"),
+)
+
+
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_damaged_files_never_raise_anything_else(data: st.DataObject):
-    content = bytearray(data.draw(st.sampled_from([encoded(Image.fromarray(FUNDUS), kind) for kind in ("JPEG", "PNG", "TIFF")])))
+    content = bytearray(data.draw(st.sampled_from(WHOLE)))
+    # Half of the blows hit the head, where a file says what it is.
     for _ in range(data.draw(st.integers(1, 8))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    cut = data.draw(st.integers(0, len(content)))
+        last = data.draw(st.sampled_from([min(400, len(content)), len(content)])) - 1
+        content[data.draw(st.integers(0, last))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.sampled_from([len(content), data.draw(st.integers(0, len(content)))]))
     with suppress(BadPhoto):  # anything else fails the test
-        assert decode_photo(bytes(content[:cut])).ndim == 3
+        assert decode_photo(bytes(content[:cut])).shape[2] == 3
+
+
+def test_a_dicom_file_without_its_extra_says_which_to_install(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+
+    with pytest.raises(BadPhoto, match=r"eye-dx\[dicom\]") as caught:
+        decode_photo(dicom(FUNDUS))
+
+    assert caught.value.reason == "unsupported_format"
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path: Path):
+    (tmp_path / "a.jpg").write_bytes(jpeg())
+    (tmp_path / "a.jpg").chmod(0)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65_534)  # root reads everything
+    try:
+        with pytest.raises(BadPhoto) as caught:
+            decode_photo(tmp_path / "a.jpg")
+    finally:
+        os.seteuid(user)
+
+    assert caught.value.reason == "unreadable"
 
 
 def test_the_field_of_view_is_found_also_where_the_frame_cuts_it():
