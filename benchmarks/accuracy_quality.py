@@ -2,8 +2,8 @@
 
     python benchmarks/accuracy_quality.py [--phantoms 260]
 
-Every code of disease, both eyes, severities from 0.3 to 1 and sizes from 512 to 1024 pixels; each phantom clean and with each defect, by seeds
-that are always the same. Cataracts (C) count apart: their haze is a finding, and the right word for it is `hazy` or `blurred`.
+Every code of disease, both eyes, severities from 0.3 to 1 and sizes from 512 to 1024 pixels; each phantom clean and with each defect, by
+seeds that are always the same. Cataracts (C) count apart: their haze is a finding, and the right word for it is `hazy` or `blurred`.
 """
 
 import argparse
@@ -59,10 +59,7 @@ def main() -> None:
 
 def _print_row(defect: Defect | None, found: list[Quality | None], *, is_cataract: bool) -> None:
     allowed = HAZE if is_cataract else set()
-    hits = [
-        one is None or bool(set(one.issues) & set(SOUGHT[defect]) if defect else set(one.issues) - allowed)
-        for one in found
-    ]
+    hits = [one is None or bool(set(one.issues) & set(SOUGHT[defect]) if defect else set(one.issues) - allowed) for one in found]
     levels = Counter(one.level.value if one else "no field" for one in found)
     issues = Counter(issue.value for one in found if one for issue in one.issues)
     name = defect.value if defect else "false alarms"

@@ -2,8 +2,9 @@
 
     python benchmarks/calibrate_quality.py FOLDER [--share 0.02] [--by-camera]
 
-A flag is for what is unusual: the threshold chosen is the one that the given share of these photographs passes. Look at some on either side
-of it before you take it over into the file that EYE_DX_QUALITY_FILE names. What rejects is not for statistics to choose, so it is left alone.
+A flag is for what is unusual: the threshold chosen is the one that the given share of these photographs passes. Look at some on
+either side of it before you take it over into the file that EYE_DX_QUALITY_FILE names. What rejects is not for statistics to choose,
+so it is left alone.
 """
 
 import argparse
@@ -57,10 +58,13 @@ def _print_thresholds(found: list[Quality], rules: QualityRules, share: float, c
         indent = "  " if camera == "all" else "    "
         if isinstance(rule, Floor):
             chosen = max(float(np.quantile(values, share)), rule.reject_below)
-            print(f"{indent}{name}: {{flag_below: {chosen:.4g}}}  # now {rule.flag_below:g}, {np.mean(np.less(values, rule.flag_below)):.1%}")
+            print(
+                f"{indent}{name}: {{flag_below: {chosen:.4g}}}  # now {rule.flag_below:g}, {np.mean(np.less(values, rule.flag_below)):.1%}"
+            )
         else:
             chosen = float(np.quantile(values, 1 - share))
-            print(f"{indent}{name}: {{flag_above: {chosen:.4g}}}  # now {rule.flag_above:g}, {np.mean(np.greater(values, rule.flag_above)):.1%}")
+            passed = np.mean(np.greater(values, rule.flag_above))
+            print(f"{indent}{name}: {{flag_above: {chosen:.4g}}}  # now {rule.flag_above:g}, passed by {passed:.1%}")
 
 
 def _measured_rules(rules: QualityRules) -> Iterator[tuple[str, Floor | Ceiling]]:

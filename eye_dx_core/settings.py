@@ -64,6 +64,10 @@ class Settings(BaseSettings):
     )
     s3_endpoint: str | None = Field(default=None, description="Address of an S3-compatible store; default AWS.")
 
+    quality_file: Path | None = Field(
+        default=None, description="YAML that changes thresholds of the quality gate, for all photographs or by camera; default as shipped."
+    )
+
     lease_seconds: float = Field(default=120, gt=0, description="How long a claimed message or case belongs to one worker.")
     delivery_limit: int = Field(default=5, ge=1, description="Deliveries before a message becomes a dead letter.")
     drain_limit: int = Field(default=500, ge=1, description="Messages that are taken in, or sent, at one go.")

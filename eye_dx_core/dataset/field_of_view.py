@@ -9,16 +9,21 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from pydantic import Field
 
+from eye_dx_core.dataset.lit_disc import Circle, agreement, find_part_disc, fit_lit_disc
 from eye_dx_core.dataset.photo import Rgb, decode_photo
 from eye_dx_core.errors import BadPhoto
 from eye_dx_core.schema.frozen import Frozen
 
-CROP_VERSION = "field-of-view/3"
-_GOOD_FIT = 0.93
-"""From this agreement of circle and lit area on, no other fit is tried."""
-_LETTERS = 4
+CROP_VERSION = "field-of-view/4"
 _PROBE = 256
 """Side at which the field of view is looked for; a circle needs no more."""
+_LEAST_LIT, _ALL_LIT = 0.15, 0.93
+"""Share of the picture: less is no fundus, more has no black border."""
+_ACCEPTED_FIT, _SURE_FIT, _CLEAR_GAIN = 0.75, 0.95, 0.03
+"""Agreement of circle and lit area: enough for the usual idea of what is lit; enough for another one, which must also be clearly better."""
+_FAINT, _UNLIKE = 7.0, 16.0
+"""Grey levels by which the faintest rim is brighter than the border, and by which a disc differs from a lit border."""
+_LETTERS = 4
 
 
 class FieldOfView(Frozen):
@@ -41,8 +46,9 @@ def read_square(source: Path | bytes, *, size: int) -> Rgb:
 def find_field_of_view(rgb: Rgb) -> FieldOfView:
     """Fit a circle to the edge of the lit area, also when the picture cuts it off at two sides.
 
-    The outermost lit pixels of every row vote by least squares (Kåsa's fit), again without those that lie far off; then
-    those of every column. Rows serve a disc that is cut at top and bottom, columns one that is cut at its sides.
+    The outermost lit pixels of every row vote by least squares, again without those that lie far off; then those of every column.
+    Rows serve a disc that is cut at top and bottom, columns one that is cut at its sides. Other ideas of what is lit are heard
+    where they speak clearly: a rim that fades into a black border, a border that is itself lit, a disc of which a part is dark.
 
     Raises:
         BadPhoto: `no_field_of_view`: black, or lit in another shape than a disc.
@@ -50,18 +56,45 @@ def find_field_of_view(rgb: Rgb) -> FieldOfView:
     height, width = rgb.shape[:2]
     scale = _PROBE / max(height, width)
     small = np.asarray(Image.fromarray(rgb).resize((max(8, round(width * scale)), max(8, round(height * scale))), Image.Resampling.BOX))
+    circle = _find_circle(small)
+    return FieldOfView(center_x=circle.x / scale, center_y=circle.y / scale, radius=circle.radius / scale)
+
+
+def _find_circle(small: Rgb) -> Circle:
     bright = np.maximum(np.maximum(small[..., 0], small[..., 1]), small[..., 2]).astype(np.float32)  # ten times as fast as max(axis=2)
-    lit = bright > max(12.0, 0.18 * float(np.percentile(bright, 95)))
-    if lit.mean() < 0.15:
+    border = _border_colour(small)
+    lit, faint = bright > max(12.0, 0.18 * float(np.percentile(bright, 95))), bright > float(border.max()) + _FAINT
+    if lit.mean() > _ALL_LIT:
+        return _within_border(small, border) or fit_lit_disc(lit)[0]
+    masks = [mask for mask in (lit, faint) if mask.mean() >= _LEAST_LIT]
+    if not masks:
         raise BadPhoto("no_field_of_view", "no lit fundus disc in the picture")
-    (center_x, center_y, radius), covered = _fit_and_cover(lit)
-    if covered < _GOOD_FIT:
-        (y, x, other_radius), other_covered = _fit_and_cover(lit.T)
-        if other_covered > covered:
-            (center_x, center_y, radius), covered = (x, y, other_radius), other_covered
-    if covered < 0.75:
+    fits = [fit_lit_disc(mask) for mask in masks]
+    (circle, covered), (fainter, faint_covered) = fits[0], fits[-1]
+    if faint_covered >= _SURE_FIT and faint_covered - agreement(masks[-1], circle) >= _CLEAR_GAIN:
+        return fainter
+    if covered >= _ACCEPTED_FIT:
+        return circle
+    part = next(filter(None, map(find_part_disc, masks)), None)
+    if part is None:
         raise BadPhoto("no_field_of_view", "what is lit has not the shape of a fundus disc")
-    return FieldOfView(center_x=center_x / scale, center_y=center_y / scale, radius=radius / scale)
+    return part
+
+
+def _border_colour(small: Rgb) -> NDArray[np.floating[Any]]:
+    """Median colour of the four corners, (3,)."""
+    side = max(2, round(0.03 * max(small.shape[:2])))
+    corners = (small[:side, :side], small[:side, -side:], small[-side:, :side], small[-side:, -side:])
+    return np.median(np.concatenate([corner.reshape(-1, 3) for corner in corners]), axis=0)
+
+
+def _within_border(small: Rgb, border: NDArray[np.floating[Any]]) -> Circle | None:
+    """The disc on a grey or white border, or None where no disc stands out from the colour of the corners."""
+    differs = np.abs(small - border).max(axis=2) > _UNLIKE
+    if differs.mean() < _LEAST_LIT or differs.mean() > _ALL_LIT:
+        return None
+    circle, covered = fit_lit_disc(differs)
+    return circle if covered >= _SURE_FIT else None
 
 
 def has_burned_in_text(rgb: Rgb, field: FieldOfView) -> bool:
@@ -79,47 +112,6 @@ def has_burned_in_text(rgb: Rgb, field: FieldOfView) -> bool:
     sizes = np.bincount(parts[bright & outside & ~np.isin(parts, on_disc)])
     letters = np.count_nonzero((sizes >= 4) & (sizes < 0.002 * bright.size))
     return bool(letters >= _LETTERS)
-
-
-def _fit_and_cover(lit: NDArray[np.bool_]) -> tuple[tuple[float, float, float], float]:
-    """The circle by the ends of the rows, and how well it covers what is lit."""
-    circle = _fit_circle(*_edge_points(lit), lit.shape[1], lit.shape[0])
-    return circle, _covered_share(lit, *circle)
-
-
-def _edge_points(lit: NDArray[np.bool_]) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
-    """Left and right end of the lit run of each row."""
-    rows = np.flatnonzero(lit.sum(axis=1) > 0.1 * lit.shape[1])
-    left = lit[rows].argmax(axis=1)
-    right = lit.shape[1] - lit[rows][:, ::-1].argmax(axis=1)
-    return np.concatenate([left, right]).astype(np.float64), np.concatenate([rows, rows]) + 0.5
-
-
-def _fit_circle(xs: NDArray[np.floating[Any]], ys: NDArray[np.floating[Any]], width: int, height: int) -> tuple[float, float, float]:
-    """Kåsa's algebraic circle fit, repeated on the points near the first circle; edges on the frame do not count."""
-    keep = (xs > 1) & (xs < width - 1)
-    if keep.sum() < 12:
-        # The disc fills the frame from side to side: nothing but the frame bounds it.
-        return width / 2, height / 2, math.hypot(width, height) / 2
-    xs, ys = xs[keep], ys[keep]
-    center_x, center_y, radius = width / 2, height / 2, 1.0
-    for _ in range(3):
-        solution = np.linalg.lstsq(np.column_stack([2 * xs, 2 * ys, np.ones_like(xs)]), xs**2 + ys**2, rcond=None)[0]
-        center_x, center_y = float(solution[0]), float(solution[1])
-        radius = math.sqrt(max(float(solution[2]) + center_x**2 + center_y**2, 1.0))
-        off = np.abs(np.hypot(xs - center_x, ys - center_y) - radius)
-        near = off <= max(1.5, float(np.percentile(off, 80)))
-        if near.sum() < 12:
-            break
-        xs, ys = xs[near], ys[near]
-    return center_x, center_y, radius
-
-
-def _covered_share(lit: NDArray[np.bool_], center_x: float, center_y: float, radius: float) -> float:
-    """How well lit area and circle agree inside the frame: intersection over union."""
-    y, x = np.mgrid[: lit.shape[0], : lit.shape[1]] + 0.5
-    disc = np.hypot(x - center_x, y - center_y) <= radius
-    return float((disc & lit).sum() / max(1, (disc | lit).sum()))
 
 
 def crop_to_field(rgb: Rgb, *, size: int, field: FieldOfView | None = None) -> Rgb:

@@ -3,11 +3,13 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from eye_dx_core.errors import BadPhoto
 from eye_dx_core.inference.files import PhotoFile
 from eye_dx_core.inference.preparing import Prepared, prepare_or_refuse
+from eye_dx_core.inference.quality_rules import RuleBook
 from eye_dx_core.inference.sources.port import PhotoSource
 from eye_dx_core.inference.workers import PhotoWorkers
 
@@ -23,8 +25,15 @@ class PhotoIntake:
     `places` must bear being asked by several threads. Without, each is prepared here when it is asked for.
     """
 
-    def __init__(self, places: PhotoSource, workers: PhotoWorkers | None = None) -> None:
-        self._places, self._workers = places, workers
+    def __init__(self, places: PhotoSource, workers: PhotoWorkers | None = None, *, rules: RuleBook | None = None) -> None:
+        """Find and prepare nothing yet.
+
+        Args:
+            places: where photographs are found.
+            workers: who prepares them.
+            rules: what their quality is held against; default is what we ship.
+        """
+        self._places, self._workers, self._rules = places, workers, rules
 
     def prepare(self, locations: Sequence[str], *, size: int) -> Iterator[Prepared]:
         """Each photograph that a message names, as a square of `size` pixels, or why there is none."""
@@ -36,16 +45,17 @@ class PhotoIntake:
 
     def _prepare(self, finders: Iterable[Find], size: int) -> Iterator[Prepared]:
         if self._workers is not None:
-            return _prepare_ahead(finders, size, self._workers)
-        return (_prepare_one(find, prepare_or_refuse, size) for find in finders)
+            return _prepare_ahead(finders, size, self._workers, self._rules)
+        return (_prepare_one(find, partial(prepare_or_refuse, rules=self._rules), size) for find in finders)
 
 
-def _prepare_ahead(finders: Iterable[Find], size: int, workers: PhotoWorkers) -> Iterator[Prepared]:
+def _prepare_ahead(finders: Iterable[Find], size: int, workers: PhotoWorkers, rules: RuleBook | None) -> Iterator[Prepared]:
     coming: deque[Future[Prepared]] = deque()
+    prepare = partial(workers.prepare, rules=rules)
     threads = ThreadPoolExecutor(workers.count)
     try:
         for find in finders:
-            coming.append(threads.submit(_prepare_one, find, workers.prepare, size))
+            coming.append(threads.submit(_prepare_one, find, prepare, size))
             if len(coming) > _AHEAD:
                 yield coming.popleft().result()
         while coming:

@@ -1,4 +1,4 @@
-"""What is measured of a photograph before anybody reads it: on a square of its own fixed size, so that no threshold depends on the model."""
+"""What is measured of a photograph before anybody reads it, on a square of its own fixed size: no threshold depends on the model."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
