@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from eye_dx_core.inference.photos import PhotoRoots
 from numpy.typing import NDArray
 from PIL import Image
 from torchvision.transforms import v2
@@ -30,6 +29,7 @@ from eye_dx_core.inference.engines.port import Engine
 from eye_dx_core.inference.engines.torch_engine import TorchEngine, best_dtype, place
 from eye_dx_core.inference.intake import PhotoIntake
 from eye_dx_core.inference.predictor import Predictor
+from eye_dx_core.inference.sources.folders import FolderPhotos
 from eye_dx_core.model.adapter import AdapterConfig
 from eye_dx_core.model.checkpoint import Checkpoint, CheckpointCard
 from eye_dx_core.model.vit import FundusVit, TrunkConfig, build_model
@@ -187,7 +187,7 @@ def read_one_by_one(files: Sequence[Path], model: FundusVit) -> list[torch.Tenso
 def read(files: Sequence[Path], checkpoint: Checkpoint, engine: Engine) -> None:
     """Ours: intake, quality, landmarks, batches, evidence unless normal."""
     predictor = Predictor(checkpoint, model_name="m", model_version="1", engine=engine, batch_size=8)
-    intake = PhotoIntake(PhotoRoots((), base=files[0].parent))
+    intake = PhotoIntake(FolderPhotos((), base=files[0].parent))
     if not all(one.conclusion for one in predict_photos(files, predictor, photos=intake)):
         raise SystemExit("not every photograph was read")
 

@@ -15,12 +15,12 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench_reading_model import a_checkpoint
-from eye_dx_core.inference.photos import PhotoRoots
 
 from eye_dx_core.dataset.phantom_folders import write_phantom_photo
 from eye_dx_core.inference.diagnosing import diagnose_cases
 from eye_dx_core.inference.intake import PhotoIntake
 from eye_dx_core.inference.predictor import Predictor
+from eye_dx_core.inference.sources.folders import FolderPhotos
 from eye_dx_core.model.pretrained import SHIPPED_TRUNK, load_trunk
 from eye_dx_core.model.vit import TRUNKS
 from eye_dx_core.schema.case import Laterality
@@ -42,7 +42,7 @@ def main() -> None:
             eye = (Laterality.RIGHT, Laterality.LEFT)[number % 2]
             write_phantom_photo(Path(name) / f"{number:03}_{eye}.jpg", "D2", eye=eye, seed=number, size=400)
         files = sorted(path.name for path in Path(name).iterdir())
-        run(predictor, PhotoIntake(PhotoRoots((), base=Path(name))), files, args.screenings)
+        run(predictor, PhotoIntake(FolderPhotos((), base=Path(name))), files, args.screenings)
 
 
 def run(predictor: Predictor, photos: PhotoIntake, files: list[str], screenings: int) -> None:

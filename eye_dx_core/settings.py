@@ -68,6 +68,9 @@ class Settings(BaseSettings):
     routing_file: Path | None = Field(
         default=None, description="YAML of the clinic's own routing rules; default those that come with the project, signed by nobody."
     )
+    quality_file: Path | None = Field(
+        default=None, description="YAML that changes thresholds of the quality gate, for all photographs or by camera; default as shipped."
+    )
 
     lease_seconds: float = Field(default=120, gt=0, description="How long a claimed message or case belongs to one worker.")
     delivery_limit: int = Field(default=5, ge=1, description="Deliveries before a message becomes a dead letter.")

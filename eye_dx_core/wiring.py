@@ -209,8 +209,9 @@ def _bucket_photos(buckets: tuple[BucketPrefix, ...], endpoint: str | None, seco
 def photo_intake(settings: Settings) -> "PhotoIntake":
     """How photographs come in; all that this process reads go through the same worker processes."""
     from eye_dx_core.inference.intake import PhotoIntake
+    from eye_dx_core.inference.quality_rules import load_rules
 
-    return PhotoIntake(photo_places(settings), _photo_workers())
+    return PhotoIntake(photo_places(settings), _photo_workers(), rules=load_rules(settings.quality_file))
 
 
 @lru_cache(maxsize=1)

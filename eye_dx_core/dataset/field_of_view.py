@@ -61,8 +61,7 @@ def find_field_of_view(rgb: Rgb) -> FieldOfView:
 
 
 def _find_circle(small: Rgb) -> Circle:
-    # Ten times as fast as max(axis=2).
-    bright = np.maximum(np.maximum(small[..., 0], small[..., 1]), small[..., 2]).astype(np.float32)
+    bright = np.maximum(np.maximum(small[..., 0], small[..., 1]), small[..., 2]).astype(np.float32)  # ten times as fast as max(axis=2)
     border = _border_colour(small)
     lit, faint = bright > max(12.0, 0.18 * float(np.percentile(bright, 95))), bright > float(border.max()) + _FAINT
     if lit.mean() > _ALL_LIT:

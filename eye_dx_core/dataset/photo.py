@@ -36,6 +36,10 @@ class DecodedPhoto:
     """Codes of what was done to it: `rotated_by_exif`, `first_of_several_pages`, `greyscale`, `scaled_from_16_bit` and the like."""
     eyes: tuple[Laterality, ...] = ()
     """Which eye it is by its DICOM tags; two when they contradict each other."""
+    camera: str | None = None
+    """Make and model, as the camera wrote them into the file."""
+    reduction: float = 1.0
+    """Pixels of the file to one of these, along a side."""
 
 
 def decode_photo(source: Path | bytes, *, enough_for: int | None = None) -> Rgb:
@@ -64,7 +68,8 @@ def read_photo(source: Path | bytes, *, enough_for: int | None = None) -> Decode
             if photo_format is PhotoFormat.DICOM:
                 rgb, notes, eyes = decode_dicom(content)
                 return DecodedPhoto(photo_format, rgb, notes, eyes)
-            return DecodedPhoto(photo_format, *_decode(content, photo_format, enough_for))
+            rgb, notes, longest_side = _decode(content, photo_format, enough_for)
+            return DecodedPhoto(photo_format, rgb, notes, camera=find_camera(content), reduction=longest_side / max(rgb.shape[:2]))
     except BadPhoto:
         raise
     except MemoryError:
@@ -87,9 +92,11 @@ def find_camera(content: bytes) -> str | None:
     return " ".join(words) or None
 
 
-def _decode(content: bytes, photo_format: PhotoFormat, enough_for: int | None) -> tuple[Rgb, tuple[str, ...]]:
+def _decode(content: bytes, photo_format: PhotoFormat, enough_for: int | None) -> tuple[Rgb, tuple[str, ...], int]:
+    """Pixels, notes, and the longest side that the file holds."""
     with Image.open(io.BytesIO(content), formats=[photo_format.value]) as picture:
         check_sides(*picture.size)
+        longest_side = max(picture.size)
         if picture.mode not in _NOTE_OF_MODE:
             raise BadPhoto("unsupported_mode", f"colour mode {picture.mode} is not supported")
         if enough_for is not None:
@@ -99,9 +106,9 @@ def _decode(content: bytes, photo_format: PhotoFormat, enough_for: int | None) -
         upright = ImageOps.exif_transpose(picture)
     if upright.mode.startswith("I;16"):
         grey = scale_to_8_bit(np.asarray(upright).astype(np.uint16))
-        return np.repeat(grey[..., None], 3, axis=2), notes
+        return np.repeat(grey[..., None], 3, axis=2), notes, longest_side
     rgb = np.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))
-    return deepen(rgb, content, photo_format) if is_deep else rgb, notes
+    return deepen(rgb, content, photo_format) if is_deep else rgb, notes, longest_side
 
 
 def _notes_of(picture: Image.Image, *, is_deep: bool) -> tuple[str, ...]:

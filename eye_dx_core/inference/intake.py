@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -10,6 +11,7 @@ from threading import Thread
 from eye_dx_core.errors import BadPhoto
 from eye_dx_core.inference.files import PhotoFile
 from eye_dx_core.inference.preparing import Prepared, prepare_or_refuse
+from eye_dx_core.inference.quality_rules import RuleBook
 from eye_dx_core.inference.sources.port import PhotoSource
 from eye_dx_core.inference.workers import PhotoWorkers
 
@@ -26,8 +28,15 @@ class PhotoIntake:
     `places` must bear being asked by several threads. Without, each is prepared here when it is asked for.
     """
 
-    def __init__(self, places: PhotoSource, workers: PhotoWorkers | None = None) -> None:
-        self._places, self._workers = places, workers
+    def __init__(self, places: PhotoSource, workers: PhotoWorkers | None = None, *, rules: RuleBook | None = None) -> None:
+        """Find and prepare nothing yet.
+
+        Args:
+            places: where photographs are found.
+            workers: who prepares them.
+            rules: what their quality is held against; default is what we ship.
+        """
+        self._places, self._workers, self._rules = places, workers, rules
 
     def prepare(self, locations: Sequence[str], *, size: int) -> Iterator[Prepared]:
         """Each photograph that a message names, as a square of `size` pixels, or why there is none."""
@@ -39,16 +48,17 @@ class PhotoIntake:
 
     def _prepare(self, finders: Iterable[Find], size: int) -> Iterator[Prepared]:
         if self._workers is not None:
-            return _prepare_ahead(finders, size, self._workers)
-        return (_prepare_one(find, prepare_or_refuse, size) for find in finders)
+            return _prepare_ahead(finders, size, self._workers, self._rules)
+        return (_prepare_one(find, partial(prepare_or_refuse, rules=self._rules), size) for find in finders)
 
 
-def _prepare_ahead(finders: Iterable[Find], size: int, workers: PhotoWorkers) -> Iterator[Prepared]:
+def _prepare_ahead(finders: Iterable[Find], size: int, workers: PhotoWorkers, rules: RuleBook | None) -> Iterator[Prepared]:
     asked: SimpleQueue[_Asked] = SimpleQueue()
     coming: deque[Future[Prepared]] = deque()
+    prepare = partial(workers.prepare, rules=rules)
     for _ in range(workers.count):
         # As daemons, because one that waits for a file that hangs must not keep a process that was told to stop.
-        Thread(target=_prepare_asked, args=(asked, size, workers), daemon=True).start()
+        Thread(target=_prepare_asked, args=(asked, size, prepare), daemon=True).start()
     try:
         for find in finders:
             coming.append(Future())
@@ -64,13 +74,13 @@ def _prepare_ahead(finders: Iterable[Find], size: int, workers: PhotoWorkers) ->
             asked.put(None)
 
 
-def _prepare_asked(asked: "SimpleQueue[_Asked]", size: int, workers: PhotoWorkers) -> None:
+def _prepare_asked(asked: "SimpleQueue[_Asked]", size: int, prepare: Callable[..., Prepared]) -> None:
     while (one := asked.get()) is not None:
         find, wanted = one
         if not wanted.set_running_or_notify_cancel():
             continue
         try:
-            wanted.set_result(_prepare_one(find, workers.prepare, size))
+            wanted.set_result(_prepare_one(find, prepare, size))
         except Exception as error:  # noqa: BLE001 - raised where the photograph is asked for
             wanted.set_exception(error)
 

@@ -9,6 +9,7 @@ import struct
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, create_model
 from eye_dx_core.dataset.photo_file import MAX_BYTES
 from eye_dx_core.errors import BadPhoto
 from eye_dx_core.inference.preparing import Prepared, PreparedPhoto, prepare_or_refuse
+from eye_dx_core.inference.quality_rules import RuleBook
 
 _MEMORY = 4 * 2**30
 """Address space of a worker in bytes: the libraries take 0.5 GiB, and 100 megapixels in 32 bits, copied a few times, 2 GiB."""
@@ -74,9 +76,9 @@ def _receive(channel: socket.socket, length: int, until: float | None) -> bytear
     return content
 
 
-def question(source: Path | bytes, *, size: int, seconds: float, token: str) -> Frame:
-    """What a worker is asked: a path or bytes, the square's side, its time, and what its answer must begin with."""
-    head = {"token": token, "size": size, "seconds": seconds}
+def question(source: Path | bytes, *, size: int, seconds: float, token: str, rules: RuleBook | None = None) -> Frame:
+    """What a worker is asked: a path or bytes, the square's side, its time, what its answer must begin with, and rules of quality."""
+    head = {"token": token, "size": size, "seconds": seconds} | ({"rules": rules.model_dump_json()} if rules else {})
     return (head, source) if isinstance(source, bytes) else (head | {"path": os.fspath(source)}, b"")
 
 
@@ -113,9 +115,13 @@ def serve(prepare: Prepare = prepare_or_refuse) -> None:
         while (asked := receive_frame(channel)) is not None:
             head, content = asked
             signal.setitimer(signal.ITIMER_REAL, head["seconds"] + _GRACE)  # its signal ends a process also inside a decoder's code
-            said, square = answer(prepare(Path(head["path"]) if "path" in head else content, size=head["size"]))
+            rules = {"rules": _read_rules(head["rules"])} if "rules" in head else {}
+            said, square = answer(prepare(Path(head["path"]) if "path" in head else content, size=head["size"], **rules))
             signal.setitimer(signal.ITIMER_REAL, 0)
             send_frame(channel, said | {"token": head["token"]}, square)
+
+
+_read_rules = lru_cache(maxsize=1)(RuleBook.model_validate_json)
 
 
 def _limit_this_process() -> None:

@@ -15,6 +15,7 @@ from typing import Self
 
 from eye_dx_core.errors import BadPhoto, ServiceUnavailable
 from eye_dx_core.inference.preparing import Prepared
+from eye_dx_core.inference.quality_rules import RuleBook
 from eye_dx_core.inference.worker import Frame, question, read_answer, receive_frame, send_frame
 
 _MOST = 4
@@ -66,7 +67,7 @@ class PhotoWorkers:
         with self._lock:
             return tuple(one.process_id for one in self._all)
 
-    def prepare(self, source: Path | bytes, *, size: int) -> Prepared:
+    def prepare(self, source: Path | bytes, *, size: int, rules: RuleBook | None = None) -> Prepared:
         """As `prepare_or_refuse`, in another process; waits while all are busy.
 
         Returns:
@@ -78,7 +79,7 @@ class PhotoWorkers:
         with self._places:
             closings = self._closings
             for _ in range(_TRIES):
-                prepared = self._ask(source, size)
+                prepared = self._ask(source, size, rules)
                 if prepared is not None:
                     return prepared
                 if closings != self._closings or self._has_ended.is_set():
@@ -97,12 +98,13 @@ class PhotoWorkers:
         for worker in busy:
             worker.interrupt()  # whoever waits for it puts it away
 
-    def _ask(self, source: Path | bytes, size: int) -> Prepared | None:
+    def _ask(self, source: Path | bytes, size: int, rules: RuleBook | None) -> Prepared | None:
         """One try; None when the worker died."""
         worker, token = self._take(), secrets.token_hex(8)
         is_fit = False
         try:
-            frame = worker.ask(question(source, size=size, seconds=self._seconds, token=token), seconds=self._seconds)
+            asked = question(source, size=size, seconds=self._seconds, token=token, rules=rules)
+            frame = worker.ask(asked, seconds=self._seconds)
             prepared = read_answer(frame, size=size, token=token) if frame else None
             is_fit = prepared is not None
         except TimeoutError:

@@ -2,17 +2,18 @@
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from eye_dx_core.errors import BadSettings
+from eye_dx_core.rule_file import read_rule_file
 from eye_dx_core.schema.case import Laterality
 from eye_dx_core.schema.condition import LABELS
 from eye_dx_core.schema.frozen import Frozen
 from eye_dx_core.schema.routing import RoutingReason, Subject, Urgency
 
+_SETTING = "EYE_DX_ROUTING_FILE"
 _SHIPPED = Path(__file__).with_name("rules.yaml")
 _Text = Annotated[str, Field(min_length=1)]
 
@@ -132,24 +133,9 @@ def load_rules(path: Path) -> RoutingRules:
         BadSettings: the file cannot be read, or a key in it is missing, unknown, written twice or wrong; the text names the key.
     """
     try:
-        return RoutingRules.model_validate(_OnceEach(path.read_text(encoding="utf-8")).get_single_data())
+        return RoutingRules.model_validate(read_rule_file(path, setting=_SETTING))
     except ValidationError as error:
         wrong = "; ".join(
             f"{'.'.join(map(str, one['loc'])) or 'file'}: {one['msg'].removeprefix('Value error, ')}" for one in error.errors()
         )
-        raise BadSettings(f"EYE_DX_ROUTING_FILE: {wrong}") from None
-    except yaml.YAMLError as error:
-        raise BadSettings(f"EYE_DX_ROUTING_FILE is no YAML: {error}") from None
-    except (OSError, UnicodeDecodeError):
-        raise BadSettings("EYE_DX_ROUTING_FILE names no readable file in UTF-8") from None
-
-
-class _OnceEach(yaml.SafeLoader):
-    """YAML would let the second of two equal keys win without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - yaml's signature
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"{key} is written twice", node.start_mark)
-        return super().construct_mapping(node, deep)
+        raise BadSettings(f"{_SETTING}: {wrong}") from None

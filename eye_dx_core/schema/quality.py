@@ -16,17 +16,25 @@ class QualityLevel(StrEnum):
 class QualityIssue(StrEnum):
     """What is wrong with a photograph."""
 
+    NOT_A_FUNDUS = "not_a_fundus"
+    NO_DETAIL = "no_detail"
+    """Nothing is to be made out: an opaque lens, or no fundus at all."""
     TOO_DARK = "too_dark"
     TOO_BRIGHT = "too_bright"
-    UNEVEN_LIGHT = "uneven_light"
+    FIELD_CUT = "field_cut"
     BLURRED = "blurred"
     HAZY = "hazy"
-    LOW_CONTRAST = "low_contrast"
-    FIELD_CUT = "field_cut"
+    """Pale as well as soft, as through a cloudy lens: a finding rather than a fault."""
     OBSTRUCTED = "obstructed"
+    UNEVEN_LIGHT = "uneven_light"
     LOW_RESOLUTION = "low_resolution"
-    NOT_A_FUNDUS = "not_a_fundus"
+    COLOUR_CAST = "colour_cast"
     DUPLICATE = "duplicate"
+
+    @property
+    def hides_findings(self) -> bool:
+        """Whether signs of disease may stay unseen because of it, so that nothing found does not mean normal."""
+        return self not in (QualityIssue.COLOUR_CAST, QualityIssue.DUPLICATE)
 
     @property
     def advice_zh(self) -> str:
@@ -40,18 +48,40 @@ class QualityIssue(StrEnum):
 
 
 _ADVICE = {
-    QualityIssue.TOO_DARK: ("照片过暗：请提高闪光强度，待瞳孔散大后重拍。", "Too dark: raise the flash, let the pupil widen, retake."),
+    QualityIssue.NOT_A_FUNDUS: (
+        "不是彩色眼底照片：请核对所发送的文件。",
+        "Not a colour photograph of a fundus: check which file was sent.",
+    ),
+    QualityIssue.NO_DETAIL: (
+        "未见眼底结构：请核对文件并重拍一次；仍如此则可能为严重屈光间质混浊，请转诊。",
+        "Nothing of the fundus is seen: check the file and retake once; if it stays so, the media may be opaque: refer.",
+    ),
+    QualityIssue.TOO_DARK: (
+        "照片过暗：请待瞳孔散大或提高闪光强度后重拍；仍过暗则转诊。",
+        "Too dark: let the pupil widen or raise the flash and retake; refer if it stays dark.",
+    ),
     QualityIssue.TOO_BRIGHT: ("照片过曝：请降低闪光强度后重拍。", "Too bright: lower the flash and take it again."),
-    QualityIssue.UNEVEN_LIGHT: ("光照不均：请对准瞳孔中心后重拍。", "Unevenly lit: centre the camera on the pupil and take it again."),
+    QualityIssue.FIELD_CUT: (
+        "视野不完整：请对准瞳孔、嘱患者睁大眼睛后重拍完整眼底。",
+        "Part of the field is missing: align the camera, have the eye opened wide and retake.",
+    ),
     QualityIssue.BLURRED: ("照片模糊：请重新对焦后重拍；仍模糊则转诊。", "Blurred: focus again and retake; refer if it stays blurred."),
-    QualityIssue.HAZY: ("画面混浊：可能为屈光间质混浊，请医生检查。", "Hazy: the lens or vitreous may be cloudy; have a doctor look."),
-    QualityIssue.LOW_CONTRAST: ("对比度低：请清洁镜头后重拍。", "Low contrast: clean the lens and take it again."),
-    QualityIssue.FIELD_CUT: ("视野不完整：请对准后重拍完整眼底。", "Part of the field is missing: align the camera and take it again."),
-    QualityIssue.OBSTRUCTED: ("有遮挡（睫毛或眼睑）：请睁大眼睛后重拍。", "Lashes or lid in the way: open the eye wide and retake."),
+    QualityIssue.HAZY: (
+        "画面混浊：请清洁镜头、重新对焦后重拍；仍混浊则可能为白内障等屈光间质混浊，请转诊。",
+        "Hazy: clean the lens, focus and retake; if it stays so, the media may be cloudy, as in cataract: refer.",
+    ),
+    QualityIssue.OBSTRUCTED: (
+        "有遮挡（睫毛或眼睑）：请嘱患者睁大眼睛后重拍。",
+        "Lashes or lid in the way: have the eye opened wide and retake.",
+    ),
+    QualityIssue.UNEVEN_LIGHT: ("光照不均：请对准瞳孔中心后重拍。", "Unevenly lit: centre the camera on the pupil and take it again."),
     QualityIssue.LOW_RESOLUTION: ("分辨率过低：请发送相机的原图。", "Resolution too low: send the camera's original file."),
-    QualityIssue.NOT_A_FUNDUS: ("不是眼底照片：请检查发送的文件。", "Not a fundus photograph: check which file was sent."),
+    QualityIssue.COLOUR_CAST: (
+        "偏色：请检查白平衡与光源，遮挡环境光后重拍。",
+        "Colour cast: check white balance and lamp, keep stray light out and retake.",
+    ),
     QualityIssue.DUPLICATE: ("与本次另一张照片相同：请检查是否漏拍另一眼。", "Same picture as another of this visit: is one eye missing?"),
-}  # fmt: skip
+}
 
 
 class Quality(Frozen):
@@ -61,3 +91,8 @@ class Quality(Frozen):
     issues: tuple[QualityIssue, ...] = ()
     """Worst first; empty for a good photograph."""
     measures: dict[str, float] = {}
+
+    @property
+    def hides_findings(self) -> QualityIssue | None:
+        """The worst issue behind which signs of disease may hide, or None: only then can nothing found mean normal."""
+        return next((issue for issue in self.issues if issue.hides_findings), None)

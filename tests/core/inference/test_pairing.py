@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
-from eye_dx_core.inference.photos import PhotoRoots
 
 from eye_dx_core.dataset.phantom_folders import write_phantom_photo
 from eye_dx_core.inference.diagnosing import diagnose_cases
 from eye_dx_core.inference.intake import PhotoIntake
 from eye_dx_core.inference.pairing import hold_duplicates, unseen_eye
 from eye_dx_core.inference.predictor import Predictor
+from eye_dx_core.inference.sources.folders import FolderPhotos
 from eye_dx_core.model.checkpoint import load_checkpoint
 from eye_dx_core.queue.announcing import announce_diagnosis
 from eye_dx_core.queue.topology import QueueNames
@@ -51,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def diagnose(folder: Path, case: Case) -> AiDiagnosis:
     predictor = Predictor(load_checkpoint(folder / "checkpoint"), model_name="eye-dx-fundus", model_version="7")
-    return diagnose_cases([case], predictor, photos=PhotoIntake(PhotoRoots([], base=folder)), now=NOON)[0]
+    return diagnose_cases([case], predictor, photos=PhotoIntake(FolderPhotos([], base=folder)), now=NOON)[0]
 
 
 def test_one_picture_under_both_eyes_gives_neither_a_finding():
