@@ -16,7 +16,7 @@ from eye_dx_core.dataset.field_of_view import FieldOfView, crop_to_field, find_f
 from eye_dx_core.dataset.phantom import render_phantom
 from eye_dx_core.dataset.photo import decode_photo
 from eye_dx_core.inference.intake import PhotoIntake
-from eye_dx_core.inference.photos import PhotoRoots
+from eye_dx_core.inference.sources.folders import FolderPhotos
 from eye_dx_core.inference.workers import PhotoWorkers
 from eye_dx_core.schema.case import Laterality
 
@@ -94,7 +94,7 @@ def compare_workers(photograph: Image.Image) -> None:
     with tempfile.TemporaryDirectory() as name, PhotoWorkers() as workers:
         path = Path(name) / "photo.jpg"
         photograph.save(path, quality=92)
-        intakes = (PhotoIntake(PhotoRoots([], base=Path(name))), PhotoIntake(PhotoRoots([], base=Path(name)), workers))
+        intakes = (PhotoIntake(FolderPhotos([], base=Path(name))), PhotoIntake(FolderPhotos([], base=Path(name)), workers))
         for count in (1, 2, 32):
             acts = [lambda intake=intake, count=count: list(intake.prepare_files([path] * count, size=SIZE)) for intake in intakes]
             here, there = milliseconds(time.perf_counter, *acts)

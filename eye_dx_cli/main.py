@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from eye_dx_cli import backups, cases, models, photographs, queues, reading, records, serving, training, weights
+from eye_dx_cli import backups, cases, engines, models, photographs, queues, reading, records, serving, training, weights
 from eye_dx_core.errors import EyeDxError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.add_typer(queues.app, name="queue")
 app.add_typer(records.app, name="records")
 app.add_typer(records.vault_app, name="vault")
 app.add_typer(models.app, name="registry")
+app.add_typer(engines.app, name="model")
 app.add_typer(weights.app, name="weights")
 
 

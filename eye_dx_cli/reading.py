@@ -54,27 +54,25 @@ def diagnose(
 
 
 def _predictor(checkpoint: Path | None) -> "Predictor":
-    from eye_dx_core.inference.predictor import Predictor
-    from eye_dx_core.model.checkpoint import load_checkpoint
-
+    settings = get_settings()
     if checkpoint is not None:
-        return Predictor(load_checkpoint(checkpoint), model_name="checkpoint", model_version=checkpoint.name)
-    registry = wiring.open_registry(get_settings())
+        return wiring.open_predictor(checkpoint, settings)
+    registry = wiring.open_registry(settings)
     champion = wiring.get_champion(registry)
     if champion.learnt_from_phantoms:
         said = f"Champion {champion.version} was trained on phantoms (drawings): its readings of real photographs mean nothing."
         typer.echo(said, err=True)
-    return wiring.load_predictor(registry, champion)
+    return wiring.load_predictor(registry, champion, settings)
 
 
 def _save_evidence(folder: Path, name: str, read: "ReadPhoto") -> Path | None:
     """The picture of where a finding was seen; None when nothing was localised."""
     from eye_dx_core.inference.overlay import save_overlay
 
-    if read.square is None or read.prediction.evidence is None:
+    if read.prepared is None or read.prediction.evidence is None:
         return None
     picture = folder / f"{read.prediction.photo_id.zfill(5)}_{Path(name).stem}.png"
-    save_overlay(read.square, read.prediction, picture)
+    save_overlay(read.prepared.square, read.prediction, picture)
     return picture
 
 

@@ -2,14 +2,14 @@
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from eye_dx_core.errors import ChatModelUnavailable, EyeDxError, NotFound
+from eye_dx_core.errors import ChatModelUnavailable, EyeDxError, NotFound, ServiceUnavailable
 from eye_dx_core.private_files import write_private
 from eye_dx_core.queue.announcing import announce_diagnosis, announce_report
 from eye_dx_core.queue.topology import QueueNames
@@ -17,6 +17,7 @@ from eye_dx_core.records.port import Records
 from eye_dx_core.reporting.port import ChatModel
 from eye_dx_core.reporting.rendering import render_html
 from eye_dx_core.reporting.writing import UNAVAILABLE, write_report
+from eye_dx_core.routing.rules import RoutingRules, shipped_rules
 from eye_dx_core.schema.case import Case
 from eye_dx_core.schema.diagnosis import AiDiagnosis
 from eye_dx_core.schema.outgoing import NotAssessed
@@ -32,10 +33,11 @@ Clock = Callable[[], datetime]
 
 @dataclass(frozen=True)
 class DiagnosisOutlet:
-    """Where AI results go: to the queues of `names`; a partner is told what was not assessed by `not_assessed`."""
+    """How AI results go out: to the queues of `names`, with what was not assessed told by `not_assessed`, and urgency by `rules`."""
 
     names: QueueNames
     not_assessed: NotAssessed = NotAssessed.NULL
+    rules: RoutingRules = field(default_factory=shipped_rules)
 
 
 @dataclass(frozen=True)
@@ -61,41 +63,51 @@ def diagnose_waiting(
     """Read waiting cases in micro-batches and store each diagnosis with its outbox row; return the new diagnoses.
 
     A claim keeps two runs from reading one case; it lapses by itself when this process dies. A case that fails is
-    left to its lease and its attempt count while the others go on, and the failure is raised at the end.
+    left to its lease and its attempt count while the others go on, and the failure is raised at the end. One whose photographs
+    cannot be fetched now comes again after the lease, for as long as it takes.
     """
     done: list[AiDiagnosis] = []
-    failed: list[str] = []
+    failed: dict[str, Exception] = {}
     announce = partial(announce_diagnosis, names=outlet.names, not_assessed=outlet.not_assessed)
     while len(done) + len(failed) < limit:
         cases = records.claim_undiagnosed(limit=min(micro_batch, limit - len(done) - len(failed)), lease_seconds=lease_seconds)
         if not cases:
             break
-        for case, diagnosis in _read_together_or_alone(cases, predictor, photos, now, failed):
+        for case, diagnosis in _read_together_or_alone(cases, predictor, photos, now, failed, rules=outlet.rules):
             if records.add_diagnosis(diagnosis, [announce(case, diagnosis, now=now())]):
                 done.append(diagnosis)
+    for case_id, error in failed.items():
+        if isinstance(error, ServiceUnavailable):
+            records.release_case(case_id, after_seconds=lease_seconds)
     if failed:
         raise EyeDxError(f"{len(failed)} of {len(failed) + len(done)} cases could not be read: {', '.join(failed)}")
     return tuple(done)
 
 
 def _read_together_or_alone(
-    cases: Sequence[Case], predictor: "Predictor", photos: "PhotoIntake", now: Clock, failed: list[str]
+    cases: Sequence[Case],
+    predictor: "Predictor",
+    photos: "PhotoIntake",
+    now: Clock,
+    failed: dict[str, Exception],
+    *,
+    rules: RoutingRules,
 ) -> Iterable[tuple[Case, AiDiagnosis]]:
     """Read a batch; if that fails, case by case, so that one bad case never takes its batch along."""
     from eye_dx_core.inference.diagnosing import diagnose_cases
 
     try:
-        return list(zip(cases, diagnose_cases(cases, predictor, photos=photos, now=now()), strict=True))
+        return list(zip(cases, diagnose_cases(cases, predictor, photos=photos, now=now(), rules=rules), strict=True))
     except Exception as error:  # noqa: BLE001 - whatever it was, the other cases must still be read
         # The class only: a library's own text may hold a path, and a path may hold a name.
         _log.warning("reading %s cases together failed (%s); reading them one by one", len(cases), type(error).__name__)
     read: list[tuple[Case, AiDiagnosis]] = []
     for case in cases:
         try:
-            read.append((case, diagnose_cases([case], predictor, photos=photos, now=now())[0]))
+            read.append((case, diagnose_cases([case], predictor, photos=photos, now=now(), rules=rules)[0]))
         except Exception as error:  # noqa: BLE001 - counted, named and raised by the caller
             _log.error("%s could not be read (%s)", case.case_id, type(error).__name__)
-            failed.append(case.case_id)
+            failed[case.case_id] = error
     return read
 
 

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from eye_dx_core.errors import BadSettings
 from eye_dx_core.inference.sources.allowed import BucketPrefix, WebHost, parse_bucket, parse_web_host
 from eye_dx_core.queue.topology import QueueNames
+from eye_dx_core.schema.engine import EngineName
 from eye_dx_core.schema.outgoing import NotAssessed
 
 
@@ -64,6 +65,9 @@ class Settings(BaseSettings):
     )
     s3_endpoint: str | None = Field(default=None, description="Address of an S3-compatible store; default AWS.")
 
+    routing_file: Path | None = Field(
+        default=None, description="YAML of the clinic's own routing rules; default those that come with the project, signed by nobody."
+    )
     quality_file: Path | None = Field(
         default=None, description="YAML that changes thresholds of the quality gate, for all photographs or by camera; default as shipped."
     )
@@ -77,6 +81,9 @@ class Settings(BaseSettings):
         description="How long a diagnosis run stays ready, with the model in memory, when nothing comes.",
     )
     micro_batch: int = Field(default=8, ge=1, description="Cases that are read and stored together.")
+    engine: EngineName | None = Field(
+        default=None, description="What computes the answers: torch-float32, …; default the fastest that passed `eye-dx model optimise`."
+    )
 
     alarm_minutes: float = Field(default=15, gt=0, description="Age of an unread case or unsent result that raises the alarm.")
 
@@ -150,6 +157,11 @@ class Settings(BaseSettings):
     def prepared(self) -> Path:
         """Folder of what is derived from the training photographs: manifest, figures, splits, cache, checkpoints."""
         return self.data / "prepared"
+
+    @property
+    def engines(self) -> Path:
+        """Folder of exported models, one folder per checkpoint."""
+        return self.prepared / "engines"
 
     @property
     def waivers(self) -> Path:

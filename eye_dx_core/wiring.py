@@ -12,6 +12,7 @@ from eye_dx_core.queue.port import Queue
 from eye_dx_core.records.port import Records
 from eye_dx_core.registry.port import CHAMPION, ModelRegistry, ModelVersion
 from eye_dx_core.reporting.port import ChatModel
+from eye_dx_core.schema.engine import EngineName
 from eye_dx_core.settings import Settings
 from eye_dx_core.vault import Vault, read_keys
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from eye_dx_core.inference.sources.port import PhotoSource
     from eye_dx_core.inference.workers import PhotoWorkers
     from eye_dx_core.retention import Shelves, Terms
+    from eye_dx_core.routing.rules import RoutingRules
 
 
 def open_queue(settings: Settings) -> Queue:
@@ -129,17 +131,37 @@ def get_champion(registry: ModelRegistry) -> ModelVersion:
     return champion
 
 
-def load_predictor(registry: ModelRegistry, version: ModelVersion) -> "Predictor":
-    """A predictor with the weights of one version; the weights' hash has been checked. The last one stays in memory."""
-    return _load_version(registry, version.model_name, version.version)
+def load_predictor(registry: ModelRegistry, version: ModelVersion, settings: Settings) -> "Predictor":
+    """A predictor with the weights of one version; the weights' hash has been checked. The last one stays in memory.
+
+    Raises:
+        BadSettings: see `open_predictor`.
+    """
+    return _load_version(registry, version.model_name, version.version, settings.engines, settings.engine)
 
 
 @lru_cache(maxsize=1)
-def _load_version(registry: ModelRegistry, model_name: str, version: str) -> "Predictor":
+def _load_version(registry: ModelRegistry, model_name: str, version: str, engines: Path, wanted: EngineName | None) -> "Predictor":
+    return _open_predictor(registry.download(version), (model_name, version), engines, wanted)
+
+
+def open_predictor(checkpoint: Path, settings: Settings) -> "Predictor":
+    """A predictor of a checkpoint folder, by the engine that the settings name or that suits this machine.
+
+    Raises:
+        BadCheckpoint: the folder holds no whole checkpoint.
+        BadSettings: `EYE_DX_ENGINE` names an engine that is not there or was refused.
+    """
+    return _open_predictor(checkpoint, ("checkpoint", checkpoint.name), settings.engines, settings.engine)
+
+
+def _open_predictor(checkpoint: Path, version: tuple[str, str], engines: Path, wanted: EngineName | None) -> "Predictor":
+    from eye_dx_core.inference.engines.choosing import open_engine
     from eye_dx_core.inference.predictor import Predictor
     from eye_dx_core.model.checkpoint import load_checkpoint
 
-    return Predictor(load_checkpoint(registry.download(version)), model_name=model_name, model_version=version)
+    ready, engine = open_engine(load_checkpoint(checkpoint), engines=engines, wanted=wanted)
+    return Predictor(ready, model_name=version[0], model_version=version[1], engine=engine)
 
 
 def photo_folders(settings: Settings) -> "FolderPhotos":
@@ -203,7 +225,18 @@ def diagnosis_outlet(settings: Settings) -> "DiagnosisOutlet":
     """Where this installation's AI results go."""
     from eye_dx_core.casework import DiagnosisOutlet
 
-    return DiagnosisOutlet(settings.queue_names, settings.not_assessed)
+    return DiagnosisOutlet(settings.queue_names, settings.not_assessed, routing_rules(settings))
+
+
+def routing_rules(settings: Settings) -> "RoutingRules":
+    """By which rules this installation proposes how soon somebody is seen.
+
+    Raises:
+        BadSettings: the file that `EYE_DX_ROUTING_FILE` names cannot be used; the text names the key that is wrong.
+    """
+    from eye_dx_core.routing.rules import load_rules, shipped_rules
+
+    return load_rules(settings.routing_file) if settings.routing_file is not None else shipped_rules()
 
 
 def report_outlet(settings: Settings) -> "ReportOutlet":

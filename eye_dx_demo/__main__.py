@@ -189,7 +189,8 @@ def show_ai_result(body: dict[str, object]) -> None:
     if isinstance(inner, dict):
         confidence = "–" if inner["confidence"] is None else f"{inner['confidence']:.2f}"
         areas = "、".join(inner["abnormal_areas"]) or "–"
-        console.print(f"  AI result: {inner['conclusion']}, confidence {confidence}, abnormal areas {areas}")
+        urgency = f"{inner['routing']['urgency']} within {inner['routing']['within_days']} days".replace("_", " ")
+        console.print(f"  AI result: {inner['conclusion']}, confidence {confidence}, abnormal areas {areas}; proposed: {urgency}")
     else:
         console.print(f"  AI result for the partner: OD {body['odFundusResult']}  OS {body['osFundusResult']}", soft_wrap=True)
 

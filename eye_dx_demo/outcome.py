@@ -7,11 +7,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from eye_dx_cli.showing import console, show_table
-from eye_dx_core.casework import report_page
 from eye_dx_core.errors import EyeDxError
 from eye_dx_core.queue.port import DeadLetter, Delivery, Queue
 from eye_dx_core.records.port import CaseRecord
 from eye_dx_core.schema.case import Laterality
+from eye_dx_core.schema.diagnosis import EyeDiagnosis, PhotoPrediction
+from eye_dx_core.schema.routing import NOT_SIGNED_EN, Routing
 from eye_dx_core.settings import Settings
 from eye_dx_demo.screenings import DemoScreening
 
@@ -63,26 +64,57 @@ def _take(queue: Queue, delivery: Delivery, case_ids: set[str]) -> str | None:
 
 
 def show_cases(settings: Settings, records: Sequence[CaseRecord], screenings: Mapping[str, DemoScreening]) -> None:
-    """The table of cases, one row per eye."""
-    columns = ("screening", "drawn", "eye", "AI conclusion", "conf.", "abnormal areas", "doctor", "report", "delivered at")
-    show_table("Cases", columns, [row for record in records for row in _rows(settings, record, screenings[record.case.case_id])])
-
-
-def _rows(settings: Settings, record: CaseRecord, screening: DemoScreening) -> list[tuple[object, ...]]:
-    delivered = max((one.sent_at for one in record.outbox if one.sent_at), default=None)
+    """A table of cases, one of eyes, and whether anybody has signed the rules by which urgency is proposed."""
+    numbered = [(number, record, screenings[record.case.case_id]) for number, record in enumerate(records, start=1)]
     zone = ZoneInfo(settings.timezone)
-    page = report_page(settings.report_folder, record.case.case_id).name if record.report else None
-    rows: list[tuple[object, ...]] = []
-    for eye in record.diagnosis.eyes if record.diagnosis else ():
-        confidence = None if eye.confidence is None else f"{eye.confidence:.2f}"
-        areas = "、".join(area.zone.name_zh for area in eye.abnormal_areas) or None
-        reason = f" ({eye.reason})" if eye.reason else ""
-        rows.append(("", "", eye.eye, f"{eye.conclusion_zh}{reason}", confidence, areas, "", "", ""))
-    if rows:
-        head = (screening.title, screening.truth)
-        tail = (record.review.conclusion if record.review else None, page, f"{delivered.astimezone(zone):%H:%M:%S}" if delivered else None)
-        rows[0] = (*head, *rows[0][2:6], *tail)
-    return rows
+    columns = ("no.", "screening", "drawn", "AI proposes", "doctor", "delivered")
+    show_table("Cases", columns, [(number, *_case_row(record, screening, zone)) for number, record, screening in numbered])
+    columns = ("no.", "eye", "AI reads", "conf.", "quality", "eye known by", "evidence", "AI proposes")
+    show_table("Eyes", columns, [(number, *row) for number, record, _ in numbered for row in _eye_rows(record)])
+    if any(record.diagnosis and record.diagnosis.routing and not record.diagnosis.routing.rules_signed_by for record in records):
+        console.print(f"What the AI proposes counts when a doctor confirms it; {NOT_SIGNED_EN} (EYE_DX_ROUTING_FILE).")
+
+
+def _case_row(record: CaseRecord, screening: DemoScreening, zone: ZoneInfo) -> tuple[object, ...]:
+    delivered = max((one.sent_at for one in record.outbox if one.sent_at), default=None)
+    return (
+        screening.title,
+        screening.truth,
+        _urgency(record.diagnosis.routing if record.diagnosis else None),
+        record.review.conclusion if record.review else None,
+        f"{delivered.astimezone(zone):%H:%M:%S}" if delivered else None,
+    )
+
+
+def _eye_rows(record: CaseRecord) -> list[tuple[object, ...]]:
+    return [
+        (
+            eye.eye or "?",
+            eye.conclusion or f"{eye.outcome}: {eye.reason}".replace("_", " "),
+            None if eye.confidence is None else f"{eye.confidence:.2f}",
+            ", ".join(dict.fromkeys(_quality(photo) for photo in eye.photos)),
+            _known_by(eye),
+            ", ".join(f"{area.zone} {area.strength:.0%}" for area in eye.abnormal_areas).replace("_", " ") or None,
+            _urgency(eye.routing),
+        )
+        for eye in (record.diagnosis.eyes if record.diagnosis else ())
+    ]
+
+
+def _quality(photo: PhotoPrediction) -> str:
+    if photo.quality is None:
+        return "no picture"
+    return " ".join((photo.quality.level, *photo.quality.issues)).replace("_", " ")
+
+
+def _known_by(eye: EyeDiagnosis) -> str | None:
+    """Who says so; whoever says the other eye stands with it."""
+    claims = dict.fromkeys((claim.source, claim.eye) for photo in eye.photos for claim in photo.eye_claims)
+    return " ".join(source if said is eye.eye else f"{source}:{said}" for source, said in claims).replace("file_name", "name") or None
+
+
+def _urgency(routing: Routing | None) -> str | None:
+    return f"{routing.urgency} ≤ {routing.within_days} d".replace("_", " ") if routing else None
 
 
 def show_dead_letters(queue: Queue, message_ids: set[str | None]) -> tuple[DeadLetter, ...]:
@@ -95,7 +127,7 @@ def show_dead_letters(queue: Queue, message_ids: set[str | None]) -> tuple[DeadL
 def show_where_to_look(settings: Settings, day: str) -> None:
     """Where a person goes from here."""
     console.print(
-        f"\nReports for patients: {settings.report_folder}\nThe day in numbers:   {settings.data / 'daily' / f'{day}.md'}\n"
+        f"\nReports for patients: {settings.report_folder}/case-….html\nThe day in numbers:   {settings.data / 'daily' / f'{day}.md'}\n"
         f"Look around:          make up, then http://127.0.0.1:{settings.dagster_port} (Dagster) "
         f"and http://127.0.0.1:{settings.mlflow_port} (MLflow)\n"
         "Command line:         .venv/bin/eye-dx --help, eye-dx health, eye-dx queue dead, eye-dx registry list\n"

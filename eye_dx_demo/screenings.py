@@ -47,7 +47,7 @@ def draw_screenings(folder: Path, *, tag: str, names: QueueNames) -> tuple[DemoS
         "body": {"Patient": _patient(tag, 2, "林测试", 58, "男", lin), "vision_data": _vision(0.4, 0.5, 15, 16)},
     }
     four_queue = {"id": f"{tag}-check", "odFundusImg": str(he[0]), "osFundusImg": str(he[1]), "odAnteriorImg": "", "osAnteriorImg": ""}
-    damaged = {"Patient": _patient(tag, 7, "许测试", 41, "男", (unreadable, cut[1])), "vision_data": _vision(0.9, 1.0, 14, 14)}
+    damaged = {"Patient": _patient(tag, 7, "许测试", 41, "男", (unreadable, cut[1])), "vision_data": _vision(0.9, 1.0, 32, 14)}
     return (
         DemoScreening("nested, with vision data", names.screenings, _json(nested), "OD A, OS N", f"{tag}-nested"),
         DemoScreening("our envelope", names.screenings, _json(enveloped), "OD D4, OS D4"),
@@ -61,7 +61,13 @@ def draw_screenings(folder: Path, *, tag: str, names: QueueNames) -> tuple[DemoS
         DemoScreening("flat", names.flat_screenings, _json(_patient(tag, 4, "魏测试", 55, "男", wei)), "OD G, OS G"),
         DemoScreening("flat", names.flat_screenings, _json(_patient(tag, 5, "孙测试", 33, "女", sun)), "OD N, OS N"),
         DemoScreening("four-queue", names.partner_screenings, _json(four_queue), "OD RP, OS RP"),
-        DemoScreening("nested, one photo unreadable", names.screenings, _json(damaged), "OD unreadable, OS N", f"{tag}-damaged"),
+        DemoScreening(
+            "one photo unreadable, pressure 32",
+            names.screenings,
+            _json(damaged),
+            "OD unreadable, OS N",
+            f"{tag}-damaged",
+        ),
         DemoScreening("not JSON", names.screenings, b"patient=P1;photo=OD.jpg", "", f"{tag}-not-json", is_readable=False),
     )
 

@@ -2,9 +2,13 @@
 
 import json
 from datetime import UTC, datetime
+from typing import Any
 
+from eye_dx_core.routing.deciding import decide_eye_routing, decide_routing
+from eye_dx_core.routing.rules import shipped_rules
 from eye_dx_core.schema.case import Case, EyeMeasurement, FundusPhoto, Laterality, Patient, Screening, VisionData, WireFormat
-from eye_dx_core.schema.diagnosis import AbnormalArea, AiDiagnosis, EyeDiagnosis, Outcome, PhotoPrediction, Zone
+from eye_dx_core.schema.diagnosis import AbnormalArea, AiDiagnosis, EyeClaim, EyeClaimSource, EyeDiagnosis, Outcome, PhotoPrediction, Zone
+from eye_dx_core.schema.quality import Quality, QualityIssue, QualityLevel
 from eye_dx_core.schema.report import DiagnosisReport, EyeFindings
 from eye_dx_core.schema.review import DoctorReview
 
@@ -53,25 +57,60 @@ def an_eye_diagnosis(eye: Laterality | None, code: str | None = "A", *, confiden
         conclusion=code,
         confidence=confidence,
         probabilities=probabilities,
+        answer_set=(code,),
         abnormal_areas=areas,
+        quality=Quality(level=QualityLevel.GOOD),
+        eye_claims=() if eye is None else (EyeClaim(source=EyeClaimSource.MESSAGE, eye=eye),),
     )
     return EyeDiagnosis(eye=eye, photos=(photo,), outcome=Outcome.ASSESSED, conclusion=code, confidence=confidence, abnormal_areas=areas)
+
+
+def a_rejected_eye(eye: Laterality, issue: QualityIssue = QualityIssue.TOO_DARK) -> EyeDiagnosis:
+    """An eye whose only photograph is not fit to be read."""
+    photo = PhotoPrediction(
+        photo_id="case-1-1",
+        eye=eye,
+        eye_claims=(EyeClaim(source=EyeClaimSource.MESSAGE, eye=eye),),
+        quality=Quality(level=QualityLevel.REJECT, issues=(issue,), measures={"brightness": 0.1}),
+        outcome=Outcome.NOT_ASSESSED,
+        reason=issue,
+    )
+    return EyeDiagnosis(eye=eye, photos=(photo,), outcome=Outcome.NOT_ASSESSED, reason=issue)
+
+
+def a_disputed_eye(eye: Laterality, code: str = "D4") -> EyeDiagnosis:
+    """An eye of which message and picture say different sides, so that a surely read finding is no conclusion."""
+    other = Laterality.LEFT if eye is Laterality.RIGHT else Laterality.RIGHT
+    claims = (EyeClaim(source=EyeClaimSource.MESSAGE, eye=eye), EyeClaim(source=EyeClaimSource.PICTURE, eye=other, strength=0.96))
+    doubt: dict[str, Any] = {"outcome": Outcome.UNCERTAIN, "conclusion": None, "abnormal_areas": (), "reason": "laterality_conflict"}
+    read = an_eye_diagnosis(eye, code)
+    photos = tuple(one.model_copy(update=doubt | {"eye_claims": claims}) for one in read.photos)
+    return read.model_copy(update=doubt | {"photos": photos})
+
+
+def routed(diagnosis: AiDiagnosis, vision: VisionData | None = None) -> AiDiagnosis:
+    """The same with the urgency that the shipped rules propose."""
+    vision, rules = vision or a_case().screening.vision, shipped_rules()
+    eyes = tuple(eye.model_copy(update={"routing": decide_eye_routing(eye, vision, rules)}) for eye in diagnosis.eyes)
+    return diagnosis.model_copy(update={"eyes": eyes, "routing": decide_routing(eyes, vision, rules)})
 
 
 def a_diagnosis(case_id: str = "case-1", *, right: str | None = "A", left: str | None = "N") -> AiDiagnosis:
     """A diagnosis by label codes per eye; the patient's word is the right eye's."""
     eyes = (an_eye_diagnosis(Laterality.RIGHT, right), an_eye_diagnosis(Laterality.LEFT, left))
-    return AiDiagnosis(
-        case_id=case_id,
-        model_name="eye-dx-fundus",
-        model_version="3",
-        checkpoint_sha256="f" * 64,
-        diagnosed_at=NOON,
-        eyes=eyes,
-        outcome=eyes[0].outcome,
-        conclusion=eyes[0].conclusion,
-        confidence=eyes[0].confidence,
-        abnormal_areas=eyes[0].abnormal_areas,
+    return routed(
+        AiDiagnosis(
+            case_id=case_id,
+            model_name="eye-dx-fundus",
+            model_version="3",
+            checkpoint_sha256="f" * 64,
+            diagnosed_at=NOON,
+            eyes=eyes,
+            outcome=eyes[0].outcome,
+            conclusion=eyes[0].conclusion,
+            confidence=eyes[0].confidence,
+            abnormal_areas=eyes[0].abnormal_areas,
+        )
     )
 
 

@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 from eye_dx_core.model.adapter import AdapterConfig
 from eye_dx_core.model.checkpoint import CheckpointCard, save_checkpoint
 from eye_dx_core.model.pretrained import file_sha256
+from eye_dx_core.model.reference import Reference
 from eye_dx_core.model.vit import TrunkConfig, build_model
 from eye_dx_core.schema.condition import LABEL_SETS
 from tests.builders import NOON
@@ -16,7 +17,15 @@ TINY = TrunkConfig(name="tiny", image_size=64, patch=16, dim=24, depth=2, heads=
 ADAPTERS = AdapterConfig(bottleneck=4)
 
 
-def a_checkpoint(folder: Path, *, label_set: str = "eight", seed: int = 3, uncertain_below: float = 0.0) -> Path:
+def a_reference(*, unit: float = 1.0) -> Reference:
+    """Training photographs that the tiny model saw around the origin; the larger the unit, the nearer all others are."""
+    axes = torch.eye(TINY.dim)[:, :4]
+    return Reference(torch.zeros(1, TINY.dim), axes, torch.ones(4), torch.tensor(1.0), torch.tensor(unit))
+
+
+def a_checkpoint(
+    folder: Path, *, label_set: str = "eight", seed: int = 3, uncertain_below: float = 0.0, reference: Reference | None = None
+) -> Path:
     torch.manual_seed(seed)
     labels = LABEL_SETS[label_set]
     model = build_model(TINY, class_count=len(labels.codes), adapters=ADAPTERS).eval()
@@ -46,5 +55,5 @@ def a_checkpoint(folder: Path, *, label_set: str = "eight", seed: int = 3, uncer
         created_at=NOON,
         library_versions={},
     )
-    save_checkpoint(folder, model, card, trunk=trunk)
+    save_checkpoint(folder, model, card, trunk=trunk, reference=reference)
     return folder

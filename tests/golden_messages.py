@@ -10,18 +10,29 @@ from typing import Any
 from eye_dx_core.queue.announcing import announce_diagnosis, announce_report
 from eye_dx_core.queue.topology import QueueNames
 from eye_dx_core.records.port import OutboxMessage
-from eye_dx_core.schema.case import Case, WireFormat
+from eye_dx_core.schema.case import Case, EyeMeasurement, Laterality, VisionData, WireFormat
 from eye_dx_core.schema.contract import MESSAGES, MessageKind
+from eye_dx_core.schema.diagnosis import Outcome
 from eye_dx_core.schema.message import ReviewMessage, parse_review, parse_screening
 from eye_dx_core.schema.outgoing import NotAssessed
-from tests.builders import NOON, a_case, a_diagnosis, a_report
+from tests.builders import NOON, a_case, a_diagnosis, a_disputed_eye, a_rejected_eye, a_report, routed
 
 FOLDER = Path(__file__).parent / "golden"
 NAMES = QueueNames()
-EYES: dict[str, dict[str, str | None]] = {
-    "normal-and-amd": {"right": "N", "left": "A"},
-    "graded-and-not-assessed": {"right": "D3", "left": None},
-    "ungraded-and-cataract": {"right": "D", "left": "C"},
+DIAGNOSES = {
+    "normal-and-amd": a_diagnosis(right="N", left="A"),
+    "graded-and-not-assessed": a_diagnosis(right="D3", left=None),
+    "ungraded-and-cataract": a_diagnosis(right="D", left="C"),
+    "too-dark-and-disputed": routed(
+        a_diagnosis(right=None, left="D4").model_copy(
+            update={
+                "eyes": (a_rejected_eye(Laterality.RIGHT), a_disputed_eye(Laterality.LEFT)),
+                "outcome": Outcome.UNCERTAIN,
+                "confidence": 0.87,
+            }
+        ),
+        VisionData(right=EyeMeasurement(iop_mmhg=31), left=EyeMeasurement(acuity_decimal=2.5, iop_mmhg=85)),
+    ),
 }
 
 
@@ -31,9 +42,9 @@ def golden_messages() -> dict[str, str]:
     for wire in WireFormat:
         case = a_case(wire=wire)
         files[f"outgoing/{wire}-report.json"] = _outgoing(announce_report(case, a_diagnosis(), a_report(), names=NAMES, now=NOON))
-        files |= {f"outgoing/{wire}-ai-result-{name}.json": _ai_result(case, name, NotAssessed.NULL) for name in EYES}
+        files |= {f"outgoing/{wire}-ai-result-{name}.json": _ai_result(case, name, NotAssessed.NULL) for name in DIAGNOSES}
     partner = a_case(wire=WireFormat.FOUR_QUEUE)
-    files |= {f"outgoing/{partner.wire}-ai-result-{name}-omitted.json": _ai_result(partner, name, NotAssessed.OMIT) for name in EYES}
+    files |= {f"outgoing/{partner.wire}-ai-result-{name}-omitted.json": _ai_result(partner, name, NotAssessed.OMIT) for name in DIAGNOSES}
     return {name: json.dumps(content, ensure_ascii=False, indent=2, sort_keys=True) + "\n" for name, content in files.items()}
 
 
@@ -50,7 +61,7 @@ def _incoming(kind: MessageKind) -> dict[str, Any]:
 
 
 def _ai_result(case: Case, name: str, not_assessed: NotAssessed) -> dict[str, Any]:
-    return _outgoing(announce_diagnosis(case, a_diagnosis(**EYES[name]), names=NAMES, now=NOON, not_assessed=not_assessed))
+    return _outgoing(announce_diagnosis(case, DIAGNOSES[name], names=NAMES, now=NOON, not_assessed=not_assessed))
 
 
 def _outgoing(message: OutboxMessage) -> dict[str, Any]:

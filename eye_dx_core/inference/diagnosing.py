@@ -9,15 +9,18 @@ from typing import TypeGuard, TypeVar
 
 import numpy as np
 
-from eye_dx_core.dataset.photo import Rgb
 from eye_dx_core.errors import BadPhoto
 from eye_dx_core.inference.evidence import find_zones
 from eye_dx_core.inference.files import PhotoFile, readable
 from eye_dx_core.inference.intake import PhotoIntake, Prepared
 from eye_dx_core.inference.laterality import claims_of, decide_eye, has_conflict
+from eye_dx_core.inference.pairing import hold_duplicates, unseen_eye
 from eye_dx_core.inference.predictor import Predictor, SquareReading
 from eye_dx_core.inference.preparing import PreparedPhoto
-from eye_dx_core.schema.case import Case, FundusPhoto, Laterality
+from eye_dx_core.model.reference import UNLIKE_ABOVE
+from eye_dx_core.routing.deciding import decide_eye_routing, decide_routing
+from eye_dx_core.routing.rules import RoutingRules, shipped_rules
+from eye_dx_core.schema.case import Case, FundusPhoto, Laterality, VisionData
 from eye_dx_core.schema.diagnosis import AiDiagnosis, EyeDiagnosis, Outcome, PhotoPrediction
 from eye_dx_core.schema.quality import QualityLevel
 
@@ -26,18 +29,26 @@ _Reading = TypeVar("_Reading", PhotoPrediction, EyeDiagnosis)
 
 @dataclass(frozen=True)
 class ReadPhoto:
-    """The model's word on a photograph, with the square (size, size, rgb) that it saw; None where the file gave none."""
+    """The model's word on a photograph, and what it saw of it; None where the file could not be opened."""
 
     prediction: PhotoPrediction
-    square: Rgb | None
+    prepared: PreparedPhoto | None
 
 
-def diagnose_cases(cases: Sequence[Case], predictor: Predictor, *, photos: PhotoIntake, now: datetime) -> tuple[AiDiagnosis, ...]:
-    """Read all photographs of all cases together, and give each case its diagnosis, in the order of the cases."""
+def diagnose_cases(
+    cases: Sequence[Case], predictor: Predictor, *, photos: PhotoIntake, now: datetime, rules: RoutingRules | None = None
+) -> tuple[AiDiagnosis, ...]:
+    """Read all photographs of all cases together, and give each case its diagnosis, in the order of the cases.
+
+    `rules` propose how soon somebody is seen; None means those that come with the project.
+    """
     wanted = [photo for case in cases for photo in case.screening.photos]
     prepared = photos.prepare([photo.location for photo in wanted], size=predictor.card.preprocess.size)
     read = _read_photos(zip(wanted, prepared, strict=True), predictor)
-    return tuple(_diagnose(case, [next(read).prediction for _ in case.screening.photos], predictor, now) for case in cases)
+    diagnosed = (_diagnose(case, [next(read) for _ in case.screening.photos], predictor, now) for case in cases)
+    return tuple(
+        _route(diagnosis, case.screening.vision, rules or shipped_rules()) for case, diagnosis in zip(cases, diagnosed, strict=True)
+    )
 
 
 def predict_photos(files: Sequence[PhotoFile], predictor: Predictor, *, photos: PhotoIntake) -> Iterator[ReadPhoto]:
@@ -55,7 +66,7 @@ def _read_photos(photos: Iterable[tuple[FundusPhoto, Prepared]], predictor: Pred
         readings = iter(predictor.read_squares(np.stack(squares)) if squares else ())
         for photo, one in batch:
             prediction = _predict(photo, one, next(readings) if _is_readable(one) else None, predictor)
-            yield ReadPhoto(prediction, one.square if isinstance(one, PreparedPhoto) else None)
+            yield ReadPhoto(prediction, one if isinstance(one, PreparedPhoto) else None)
 
 
 def _is_readable(prepared: Prepared) -> TypeGuard[PreparedPhoto]:
@@ -86,6 +97,8 @@ def _conclude(seen: PhotoPrediction, prepared: PreparedPhoto, reading: SquareRea
     label = predictor.labels[reading.condition_index]
     confidence = min(1.0, float(reading.probabilities[reading.condition_index]))
     doubt = "laterality_conflict" if has_conflict(seen.eye_claims) else None
+    distance = predictor.distance(reading.embedding)
+    doubt = doubt or ("unlike_training_photos" if distance is not None and distance > UNLIKE_ABOVE else None)
     doubt = doubt or ("low_confidence" if confidence < predictor.card.uncertain_below else None)
     return seen.model_copy(
         update={
@@ -95,21 +108,22 @@ def _conclude(seen: PhotoPrediction, prepared: PreparedPhoto, reading: SquareRea
             "probabilities": {one.code: float(p) for one, p in zip(predictor.labels, reading.probabilities, strict=True)},
             "answer_set": predictor.answer_set(reading.probabilities),
             "abnormal_areas": () if doubt or label.is_normal else find_zones(reading.evidence, prepared.disc, seen.eye),
+            "distance": distance,
             "reason": doubt,
         }
     )
 
 
-def _diagnose(case: Case, photos: Sequence[PhotoPrediction], predictor: Predictor, now: datetime) -> AiDiagnosis:
-    sides: tuple[Laterality | None, ...] = (Laterality.RIGHT, Laterality.LEFT, None)
-    by_eye = {eye: [photo for photo in photos if photo.eye is eye] for eye in sides}
-    eyes = tuple(_diagnose_eye(eye, seen) for eye, seen in by_eye.items() if seen)
+def _diagnose(case: Case, read: Sequence[ReadPhoto], predictor: Predictor, now: datetime) -> AiDiagnosis:
+    pixels = [one.prepared.pixels_sha256 if one.prepared else None for one in read]
+    eyes = _diagnose_eyes(hold_duplicates([one.prediction for one in read], pixels))
     worst = worst_of(eyes)
     return AiDiagnosis(
         case_id=case.case_id,
         model_name=predictor.model_name,
         model_version=predictor.model_version,
         checkpoint_sha256=predictor.checkpoint_sha256,
+        engine=predictor.engine_name,
         diagnosed_at=now,
         eyes=eyes,
         outcome=worst.outcome if worst else Outcome.NOT_ASSESSED,
@@ -117,6 +131,21 @@ def _diagnose(case: Case, photos: Sequence[PhotoPrediction], predictor: Predicto
         confidence=worst.confidence if worst else None,
         abnormal_areas=worst.abnormal_areas if worst else (),
     )
+
+
+def _route(diagnosis: AiDiagnosis, vision: VisionData, rules: RoutingRules) -> AiDiagnosis:
+    eyes = tuple(eye.model_copy(update={"routing": decide_eye_routing(eye, vision, rules)}) for eye in diagnosis.eyes)
+    return diagnosis.model_copy(update={"eyes": eyes, "routing": decide_routing(eyes, vision, rules)})
+
+
+def _diagnose_eyes(photos: Sequence[PhotoPrediction]) -> tuple[EyeDiagnosis, ...]:
+    """Both eyes, also one without a photograph, then what nobody knows the eye of; nothing for a case without photographs."""
+    if not photos:
+        return ()
+    seen = {eye: [photo for photo in photos if photo.eye is eye] for eye in Laterality}
+    sided = tuple(_diagnose_eye(eye, seen[eye]) if seen[eye] else unseen_eye(eye, photos) for eye in Laterality)
+    unknown = [photo for photo in photos if photo.eye is None]
+    return (*sided, _diagnose_eye(None, unknown)) if unknown else sided
 
 
 def _diagnose_eye(eye: Laterality | None, photos: Sequence[PhotoPrediction]) -> EyeDiagnosis:

@@ -35,10 +35,10 @@ def evidence_maps(model: FundusVit, batch: torch.Tensor, condition_indices: torc
         (gradient,) = torch.autograd.grad(chosen, tokens)
     patches, reaction = tokens.detach()[:, 1:], gradient[:, 1:]  # (photo, patch, dim): the class token has no place
     score = (patches - patches.mean(dim=1, keepdim=True)).norm(dim=-1) * reaction.norm(dim=-1)
-    inside = _inside_field(model.grid[0]).flatten()
+    inside = _inside_field(model.grid[0]).flatten().to(score.device)
     score = torch.where(inside, (score - score[:, inside].median(dim=1, keepdim=True).values).clamp(min=0), 0.0)
     score = score * _explains(model, batch, condition_indices, score, inside)[:, None]
-    return score.reshape(-1, *model.grid).numpy()
+    return score.reshape(-1, *model.grid).float().cpu().numpy()
 
 
 @torch.no_grad()
@@ -56,7 +56,7 @@ def _explains(model: FundusVit, batch: torch.Tensor, chosen: torch.Tensor, score
 
 def _hide(batch: torch.Tensor, patches: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
     """The photographs with some patches replaced by the photograph's mean colour."""
-    mask = torch.zeros(len(batch), grid[0] * grid[1]).scatter(1, patches, 1.0).reshape(-1, 1, *grid)
+    mask = batch.new_zeros(len(batch), grid[0] * grid[1]).scatter(1, patches, 1.0).reshape(-1, 1, *grid)
     mask = torch.nn.functional.interpolate(mask, size=batch.shape[-2:], mode="nearest")
     return batch + (batch.mean(dim=(2, 3), keepdim=True) - batch) * mask
 

@@ -2,9 +2,11 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 
 from eye_dx_core.errors import BadPhoto
 from eye_dx_core.inference.files import PhotoFile
@@ -16,6 +18,7 @@ from eye_dx_core.inference.workers import PhotoWorkers
 _AHEAD = 32
 """Photographs that are prepared before anybody asks for them: some batches of them, as squares of 150 KB."""
 Find = Callable[[], Path | bytes]
+_Asked = tuple[Find, "Future[Prepared]"] | None
 
 
 class PhotoIntake:
@@ -50,23 +53,36 @@ class PhotoIntake:
 
 
 def _prepare_ahead(finders: Iterable[Find], size: int, workers: PhotoWorkers, rules: RuleBook | None) -> Iterator[Prepared]:
+    asked: SimpleQueue[_Asked] = SimpleQueue()
     coming: deque[Future[Prepared]] = deque()
     prepare = partial(workers.prepare, rules=rules)
-    threads = ThreadPoolExecutor(workers.count)
+    for _ in range(workers.count):
+        # As daemons, because one that waits for a file that hangs must not keep a process that was told to stop.
+        Thread(target=_prepare_asked, args=(asked, size, prepare), daemon=True).start()
     try:
         for find in finders:
-            coming.append(threads.submit(_prepare_one, find, prepare, size))
+            coming.append(Future())
+            asked.put((find, coming[-1]))
             if len(coming) > _AHEAD:
                 yield coming.popleft().result()
         while coming:
             yield coming.popleft().result()
-    except Exception:
-        raise
-    except BaseException:
-        workers.close()  # told to stop: nobody waits for what may be hanging
-        raise
     finally:
-        threads.shutdown(cancel_futures=True)
+        for unread in coming:
+            unread.cancel()
+        for _ in range(workers.count):
+            asked.put(None)
+
+
+def _prepare_asked(asked: "SimpleQueue[_Asked]", size: int, prepare: Callable[..., Prepared]) -> None:
+    while (one := asked.get()) is not None:
+        find, wanted = one
+        if not wanted.set_running_or_notify_cancel():
+            continue
+        try:
+            wanted.set_result(_prepare_one(find, prepare, size))
+        except Exception as error:  # noqa: BLE001 - raised where the photograph is asked for
+            wanted.set_exception(error)
 
 
 def _prepare_one(find: Find, prepare: Callable[..., Prepared], size: int) -> Prepared:

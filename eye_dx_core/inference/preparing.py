@@ -8,7 +8,8 @@ from pathlib import Path
 from eye_dx_core.dataset.field_of_view import crop_to_field, find_field_of_view
 from eye_dx_core.dataset.photo import Rgb, read_photo
 from eye_dx_core.errors import BadPhoto
-from eye_dx_core.inference.landmarks import Disc, find_disc
+from eye_dx_core.inference.landmarks import Disc, Fovea, find_landmarks
+from eye_dx_core.inference.laterality import claim_of_picture
 from eye_dx_core.inference.quality import assess_quality
 from eye_dx_core.inference.quality_measures import WORKING_SIZE, measure
 from eye_dx_core.inference.quality_rules import RuleBook, load_rules
@@ -27,6 +28,7 @@ class PreparedPhoto:
     camera: str | None
     """Make and model, as the camera wrote them into the file."""
     disc: Disc | None
+    fovea: Fovea | None
     eye_claims: tuple[EyeClaim, ...]
     """What the file itself says of the eye: a DICOM tag, the picture."""
     notes: tuple[str, ...]
@@ -65,12 +67,15 @@ def prepare_photo(source: Path | bytes, *, size: int, rules: RuleBook | None = N
     field = find_field_of_view(rgb)
     square = crop_to_field(rgb, size=size, field=field)
     measures = measure(rgb, field, pixels_across=2 * field.radius * photo.reduction)
+    landmarks = find_landmarks(square)
+    claim = claim_of_picture(landmarks)
     return PreparedPhoto(
         square=square,
         quality=assess_quality(measures, (rules or load_rules()).get_rules(photo.camera)),
         camera=photo.camera,
-        disc=find_disc(square),
-        eye_claims=tuple(EyeClaim(source=EyeClaimSource.DICOM, eye=eye) for eye in photo.eyes),
+        disc=landmarks.disc,
+        fovea=landmarks.fovea,
+        eye_claims=(*(EyeClaim(source=EyeClaimSource.DICOM, eye=eye) for eye in photo.eyes), *((claim,) if claim else ())),
         notes=photo.notes,
         pixels_sha256=hashlib.sha256(square.tobytes()).hexdigest(),
     )

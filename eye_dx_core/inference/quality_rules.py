@@ -4,12 +4,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from eye_dx_core.errors import BadSettings
+from eye_dx_core.rule_file import read_rule_file
 from eye_dx_core.schema.frozen import Frozen
 
+_SETTING = "EYE_DX_QUALITY_FILE"
 _SHIPPED = Path(__file__).with_name("quality.yaml")
 
 
@@ -117,12 +118,7 @@ def _camera_key(camera: str) -> str:
 
 
 def _read(path: Path) -> _RuleFile:
-    try:
-        content = yaml.safe_load(path.read_bytes())
-    except OSError:
-        raise BadSettings("EYE_DX_QUALITY_FILE: the file cannot be opened") from None
-    except (yaml.YAMLError, RecursionError):
-        raise BadSettings("EYE_DX_QUALITY_FILE: not YAML") from None
+    content = read_rule_file(path, setting=_SETTING)
     try:
         return _RuleFile.model_validate(content or {})
     except ValidationError as error:
@@ -138,7 +134,7 @@ def _check(section: dict[str, Any], where: str) -> QualityRules:
 
 def _named(error: ValidationError, *where: str) -> BadSettings:
     wrong = "; ".join(f"{'.'.join(map(str, (*where, *one['loc']))) or 'the file'}: {one['msg']}" for one in error.errors())
-    return BadSettings(f"EYE_DX_QUALITY_FILE: {wrong}")
+    return BadSettings(f"{_SETTING}: {wrong}")
 
 
 def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import time
 import weakref
 from contextlib import suppress
 from pathlib import Path
-from threading import BoundedSemaphore, Lock
+from threading import BoundedSemaphore, Event, Lock
 from types import TracebackType
 from typing import Self
 
@@ -50,8 +50,8 @@ class PhotoWorkers:
         self._places, self._lock = BoundedSemaphore(self.count), Lock()
         self._idle: list[_Worker] = []
         self._all: set[_Worker] = set()
-        self._closings = 0
-        self._at_exit = weakref.finalize(self, _stop_own, self._all, os.getpid())
+        self._closings, self._has_ended = 0, Event()
+        weakref.finalize(self, _stop_own, self._all, self._has_ended, os.getpid())
 
     def __enter__(self) -> Self:
         """Nothing to do: workers start when they are needed."""
@@ -82,7 +82,7 @@ class PhotoWorkers:
                 prepared = self._ask(source, size, rules)
                 if prepared is not None:
                     return prepared
-                if closings != self._closings:
+                if closings != self._closings or self._has_ended.is_set():
                     raise ServiceUnavailable("the worker processes were stopped")
         return BadPhoto("decoder_died", "the process that decoded it died of it, twice")
 
@@ -123,12 +123,13 @@ class PhotoWorkers:
                     return worker
                 self._all.discard(worker)
                 worker.stop()
-        worker = _Worker(self._program)
-        with self._lock:
-            self._all.add(worker)
-        if worker.is_ready(seconds=_START_SECONDS):
-            return worker
-        self._put_back(worker, is_fit=False)
+        for _ in range(_TRIES):
+            worker = _Worker(self._program)
+            with self._lock:
+                self._all.add(worker)
+            if worker.is_ready(seconds=_START_SECONDS):
+                return worker
+            self._put_back(worker, is_fit=False)
         raise ServiceUnavailable("a worker process for photographs did not start")
 
     def _put_back(self, worker: "_Worker", *, is_fit: bool) -> None:
@@ -189,8 +190,9 @@ class _Worker:
             self._process.wait(timeout=5)
 
 
-def _stop_own(workers: set[_Worker], owner: int) -> None:
+def _stop_own(workers: set[_Worker], has_ended: Event, owner: int) -> None:
     """At the end of the process that started them; one that was forked from it ends alone."""
+    has_ended.set()
     if os.getpid() == owner:
         for worker in tuple(workers):
             worker.stop()

@@ -1,7 +1,7 @@
 """A checkpoint folder: weights as safetensors and a card that says all that is needed to read photographs with them.
 
-`model.safetensors` holds what the method changed, some megabytes; beside it lies the trunk that it was learnt for, as a link to
-a file that all checkpoints share. After `full`, the one file holds everything.
+`model.safetensors` holds what the method changed, some megabytes, and what the training photographs look like; beside it lies the
+trunk that it was learnt for, as a link to a file that all checkpoints share. After `full`, the one file holds everything.
 """
 
 import json
@@ -21,6 +21,7 @@ from eye_dx_core.errors import BadCheckpoint, BadSettings
 from eye_dx_core.model.adapter import AdapterConfig
 from eye_dx_core.model.preprocess import Preprocess
 from eye_dx_core.model.pretrained import file_sha256, load_trunk
+from eye_dx_core.model.reference import Reference, take_reference
 from eye_dx_core.model.trainable import Method, names_that_learn
 from eye_dx_core.model.vit import FundusVit, TrunkConfig, build_model
 from eye_dx_core.schema.condition import LabelSet
@@ -71,11 +72,13 @@ class CheckpointCard(Frozen):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model in evaluation mode, its card, and the hash of its weights."""
+    """A model in evaluation mode, its card, the hash of its weights, and what it was trained on, as it sees it."""
 
     model: FundusVit
     card: CheckpointCard
     sha256: str
+    reference: Reference | None = None
+    """None in a checkpoint from before there was one, or where too few photographs were held out."""
 
     def probabilities(self, logits: torch.Tensor, *, deployment_prior: tuple[float, ...] | None = None) -> torch.Tensor:
         """Logits (photo, class) to calibrated probabilities, under the card's prior unless another one is given."""
@@ -109,7 +112,7 @@ def calibrated(
     return evidence.softmax(dim=-1)
 
 
-def save_checkpoint(folder: Path, model: FundusVit, card: CheckpointCard, *, trunk: Path | None) -> str:
+def save_checkpoint(folder: Path, model: FundusVit, card: CheckpointCard, *, trunk: Path | None, reference: Reference | None = None) -> str:
     """Write weights and card, each complete or not at all; return the hash of the weights.
 
     Args:
@@ -117,10 +120,12 @@ def save_checkpoint(folder: Path, model: FundusVit, card: CheckpointCard, *, tru
         model: what was learnt.
         card: what is known of it; its method says which weights were learnt.
         trunk: the file that the frozen weights came from; None writes all weights.
+        reference: what the training photographs look like; it lies among the weights, so that their hash speaks for it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     kept = set(model.state_dict() if trunk is None else names_that_learn(model, card.method))
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items() if name in kept}
+    weights |= reference.tensors() if reference else {}
     if trunk is not None:
         _link(trunk, folder / TRUNK_FILE)
     sha256 = _write(folder / WEIGHTS_FILE, save(weights))
@@ -146,6 +151,7 @@ def load_checkpoint(folder: Path, *, trunk: Path | None = None) -> Checkpoint:
         raise BadCheckpoint(f"{WEIGHTS_FILE} is missing or damaged ({type(error).__name__})") from None
     if sha256 != card.weights_sha256:
         raise BadCheckpoint(f"{WEIGHTS_FILE} is not the file that {CARD_FILE} was written for")
+    reference = take_reference(weights, dim=card.trunk.dim)
     model = build_model(card.trunk, class_count=len(card.label_set.codes), adapters=card.adapters, image_size=card.preprocess.size)
     if weights.keys() == set(names_that_learn(model, card.method)) and card.method != "full":
         _fill_trunk(model, trunk or folder / TRUNK_FILE, card)
@@ -154,7 +160,7 @@ def load_checkpoint(folder: Path, *, trunk: Path | None = None) -> Checkpoint:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise BadCheckpoint(f"weights do not fit the card: {error}") from None
-    return Checkpoint(model.eval(), card, sha256)
+    return Checkpoint(model.eval(), card, sha256, reference)
 
 
 def _fill_trunk(model: FundusVit, trunk: Path, card: CheckpointCard) -> None:

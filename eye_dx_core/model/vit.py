@@ -97,11 +97,15 @@ class FundusVit(nn.Module):
             tokens = block(tokens)
         return tokens
 
-    def logits_from(self, tokens: torch.Tensor, *, depth: int) -> torch.Tensor:
-        """The rest of the way: tokens that enter the block at `depth` to logits (photo, class)."""
+    def pool_patches_from(self, tokens: torch.Tensor, *, depth: int) -> torch.Tensor:
+        """Tokens that enter the block at `depth` to what `pool_patches` gives: (photo, dim)."""
         for block in list(self.trunk.blocks)[depth:]:
             tokens = block(tokens)
-        return self.head(self.pool(self.trunk.norm(tokens)))
+        return self.pool_patches(tokens)
+
+    def logits_from(self, tokens: torch.Tensor, *, depth: int) -> torch.Tensor:
+        """The rest of the way: tokens that enter the block at `depth` to logits (photo, class)."""
+        return self.logits_from_pooled(self.pool_patches_from(tokens, depth=depth))
 
     def pool_patches(self, tokens: torch.Tensor) -> torch.Tensor:
         """The mean of the patch tokens before it is normalised: (photo, dim). Nothing in it learns when only the head does."""

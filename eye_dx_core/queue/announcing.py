@@ -4,6 +4,7 @@ import hashlib
 from datetime import datetime
 from typing import Any
 
+from eye_dx_core.queue.summarising import summarise
 from eye_dx_core.queue.topology import QueueNames
 from eye_dx_core.records.port import OutboxMessage
 from eye_dx_core.schema.case import Case, Laterality, WireFormat
@@ -14,17 +15,14 @@ from eye_dx_core.schema.outgoing import (
     REPORT,
     AiResult,
     AiResultMessage,
-    DiagnosisSummary,
-    EyeReading,
-    ModelReference,
     NotAssessed,
-    Outgoing,
     PartnerEyeResult,
     ReportDelivery,
     ReportMessage,
     ResultCheck,
     ResultReport,
 )
+from eye_dx_core.schema.outgoing_reading import DiagnosisSummary, Outgoing, RoutingStatus
 from eye_dx_core.schema.report import DiagnosisReport
 
 _PARTNER_FIELDS = {
@@ -47,7 +45,7 @@ def announce_diagnosis(
             id=case.external_id or case.message_id,
         )
         return _outbox(case, names.partner_ai_results, AI_RESULT, answer, now)
-    result = AiResult(patient_id=_patient_id(case), **_summary(diagnosis))
+    result = AiResult(patient_id=_patient_id(case), **summarise(diagnosis, RoutingStatus.PROPOSED))
     message = AiResultMessage(schema=AI_RESULT, body=result, **_envelope(case, AI_RESULT, now))
     return _outbox(case, names.ai_results, AI_RESULT, message, now)
 
@@ -63,27 +61,10 @@ def announce_report(case: Case, diagnosis: AiDiagnosis, report: DiagnosisReport,
             id=case.external_id or case.message_id,
         )
         return _outbox(case, names.partner_reports, REPORT, answer, now)
-    delivery = ReportDelivery(patient_id=_patient_id(case), report=report, ai_diagnosis=DiagnosisSummary(**_summary(diagnosis)))
+    said = DiagnosisSummary(**summarise(diagnosis, RoutingStatus.REVIEWED))
+    delivery = ReportDelivery(patient_id=_patient_id(case), report=report, ai_diagnosis=said)
     message = ReportMessage(schema=REPORT, body=delivery, **_envelope(case, REPORT, now))
     return _outbox(case, names.reports, REPORT, message, now)
-
-
-def _summary(diagnosis: AiDiagnosis) -> dict[str, Any]:
-    """The AI's word in the shape of the mission: `conclusion`, `confidence`, `abnormal_areas`, and the same per eye."""
-    return _reading(diagnosis) | {
-        "model": ModelReference(name=diagnosis.model_name, version=diagnosis.model_version, sha256=diagnosis.checkpoint_sha256),
-        "eyes": tuple(EyeReading(eye=one.eye, reason=one.reason, **_reading(one)) for one in diagnosis.eyes),
-    }
-
-
-def _reading(one: AiDiagnosis | EyeDiagnosis) -> dict[str, Any]:
-    return {
-        "outcome": one.outcome,
-        "conclusion": one.conclusion_zh,
-        "conclusion_code": one.conclusion,
-        "confidence": one.confidence,
-        "abnormal_areas": tuple(area.zone.name_zh for area in one.abnormal_areas),
-    }
 
 
 def _partner_result(eye: EyeDiagnosis | None, not_assessed: NotAssessed) -> PartnerEyeResult:

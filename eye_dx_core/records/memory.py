@@ -115,12 +115,12 @@ class MemoryRecords:
             held.attempts, held.claimed_until = held.attempts + 1, time.time() + min(lease_seconds, FARTHEST_SECONDS)
         return tuple(self.get_case(held.case.case_id) for held in chosen)
 
-    def release_case(self, case_id: str) -> None:
+    def release_case(self, case_id: str, *, after_seconds: float = 0.0) -> None:
         """See the port."""
         with self._lock:
             held = self._held.get(case_id)
             if held is not None and held.claimed_until > 0:
-                held.attempts, held.claimed_until = held.attempts - 1, 0.0
+                held.attempts, held.claimed_until = held.attempts - 1, time.time() + min(after_seconds, FARTHEST_SECONDS)
 
     def add_diagnosis(self, diagnosis: AiDiagnosis, outbox: Sequence[OutboxMessage]) -> bool:
         """See the port."""

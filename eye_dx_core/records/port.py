@@ -128,8 +128,8 @@ class Records(Custody, Protocol):
         """Take cases that have a diagnosis and a review but no report; leases and attempts as for `claim_undiagnosed`."""
         ...
 
-    def release_case(self, case_id: str) -> None:
-        """Give a claimed case back before its lease runs out; the claim does not count as an attempt."""
+    def release_case(self, case_id: str, *, after_seconds: float = 0.0) -> None:
+        """Give a claimed case back, now or when a pause is over; the claim does not count as an attempt."""
         ...
 
     def add_diagnosis(self, diagnosis: AiDiagnosis, outbox: Sequence[OutboxMessage]) -> bool:

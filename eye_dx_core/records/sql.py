@@ -130,11 +130,12 @@ class SqlRecords(SqlCustody):
             _log.error("case %s cannot be opened: sealed with another key, or damaged on the disk", row.case_id)
             return None
 
-    def release_case(self, case_id: str) -> None:
+    def release_case(self, case_id: str, *, after_seconds: float = 0.0) -> None:
         """See the port."""
         held = update(cases).where(cases.c.case_id == case_id, cases.c.claimed_until > 0, cases.c.attempts > 0)
         with database_errors("records"), writing(self._engine) as connection:
-            connection.execute(held.values(claimed_until=0.0, attempts=cases.c.attempts - 1))
+            until = time.time() + min(after_seconds, FARTHEST_SECONDS)
+            connection.execute(held.values(claimed_until=until, attempts=cases.c.attempts - 1))
 
     def add_diagnosis(self, diagnosis: AiDiagnosis, outbox: Sequence[OutboxMessage]) -> bool:
         """See the port."""

@@ -7,7 +7,8 @@ from statistics import mean, median, quantiles
 
 from eye_dx_core.records.port import CaseRecord, Rejection
 from eye_dx_core.reporting.agreement import decide_agreement
-from eye_dx_core.reporting.daily_charts import draw_charts
+from eye_dx_core.reporting.daily_charts import DriftBar, draw_charts
+from eye_dx_core.reporting.drift import DRIFT_COLUMNS, REFERENCE_DAYS, Drift, drift_rows, measure_drift
 from eye_dx_core.schema.condition import LABELS
 from eye_dx_core.schema.diagnosis import EyeDiagnosis, Outcome
 from eye_dx_core.schema.frozen import Frozen
@@ -52,6 +53,8 @@ class DailyReport(Frozen):
     fallbacks: dict[str, int]
     undelivered: int
     dead_letters: dict[str, int]
+    drift: Drift | None = None
+    """Against the days before; None where nothing was read."""
 
     @property
     def agreement(self) -> float | None:
@@ -59,13 +62,16 @@ class DailyReport(Frozen):
         return self.agreed / self.compared if self.compared else None
 
 
-def summarise_day(records: Iterable[CaseRecord], rejections: Sequence[Rejection], *, day: date) -> DailyReport:
+def summarise_day(
+    records: Iterable[CaseRecord], rejections: Sequence[Rejection], *, day: date, before: Iterable[CaseRecord] = ()
+) -> DailyReport:
     """Count a day.
 
     Args:
         records: the cases received on that day; they are read once.
         rejections: the messages set aside on that day.
         day: local date, for the title.
+        before: the cases of the days before, which the day's readings are compared with; they are read once and not kept.
     """
     kept = tuple(records)
     eyes = [eye for record in kept if record.diagnosis for eye in record.diagnosis.eyes]
@@ -93,6 +99,7 @@ def summarise_day(records: Iterable[CaseRecord], rejections: Sequence[Rejection]
         fallbacks=_counted(report.fallback_reason for report in reports if report.fallback_reason),
         undelivered=sum(message.sent_at is None for record in kept for message in record.outbox),
         dead_letters=_counted(one.reason for one in rejections),
+        drift=measure_drift(kept, before),
     )
 
 
@@ -143,6 +150,9 @@ def daily_markdown(report: DailyReport) -> str:
     ):
         if rows:
             parts += [f"## {title}", _table((head, "count"), rows)]
+    if report.drift:
+        title = f"## Drift 漂移: model version {report.drift.model_version}, this day against the {REFERENCE_DAYS} days before"
+        parts += [title, _table(DRIFT_COLUMNS, drift_rows(report.drift))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -171,9 +181,9 @@ def _name_zh(key: str) -> str:
     return LABELS[key].name_zh if key in LABELS else {"uncertain": "不确定"}.get(key, "未能评估")
 
 
-def _table(head: tuple[str, str], rows: Iterable[tuple[str, object]]) -> str:
-    lines = [f"| {head[0]} | {head[1]} |", "|---|---|"]
-    return "\n".join(lines + [f"| {_cell(name)} | {_cell(value)} |" for name, value in rows])
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    return "\n".join(lines + [f"| {' | '.join(_cell(value) for value in row)} |" for row in rows])
 
 
 def _cell(value: object) -> str:
@@ -184,4 +194,9 @@ def _cell(value: object) -> str:
 def daily_figure(report: DailyReport) -> bytes:
     """The day as a PNG: conclusions per eye and how confident the model was. Codes only: not every machine has Chinese fonts."""
     title = f"{report.day}: {report.cases} cases, {report.eyes} eyes"
-    return draw_charts(title, report.conclusions, report.confidence_histogram)
+    return draw_charts(title, report.conclusions, report.confidence_histogram, _drift_bars(report.drift))
+
+
+def _drift_bars(drift: Drift | None) -> list[DriftBar]:
+    measured = [(one.subject.value, one.psi, one.stable_up_to) for one in drift.subjects] if drift else []
+    return [DriftBar(subject, index, limit) for subject, index, limit in measured if index is not None and limit is not None]

@@ -6,10 +6,13 @@ from eye_dx_core.reporting.identifiers import identifiers_of, scrub
 from eye_dx_core.schema.case import Case, Laterality
 from eye_dx_core.schema.diagnosis import AiDiagnosis, EyeDiagnosis, Outcome
 from eye_dx_core.schema.frozen import Frozen
+from eye_dx_core.schema.quality import QualityIssue
 from eye_dx_core.schema.review import DoctorReview
+from eye_dx_core.schema.routing import ACUITY_IMPLAUSIBLE, IOP_IMPLAUSIBLE
 
 EYES = (Laterality.RIGHT, Laterality.LEFT)
 _OLDEST_AGE = 90
+_DOUBTS = {"low_confidence": "把握不足", "laterality_conflict": "眼别信息不一致"}
 _GENDERS = {"男": "男", "male": "男", "m": "男", "女": "女", "female": "女", "f": "女"}
 
 
@@ -21,14 +24,19 @@ class AiFacts(Frozen):
     conclusion: str
     confidence_percent: int | None = None
     areas: tuple[str, ...] = ()
+    doubt: str | None = None
+    """Why there is no conclusion although the photograph was read."""
+    photo_problems: tuple[str, ...] = ()
 
 
 class EyeFacts(Frozen):
-    """What is known of one eye; `features` and `diseases` are the doctor's."""
+    """What is known of one eye; `features` and `diseases` are the doctor's. A measurement that cannot be right is not in it."""
 
     eye: Laterality
     acuity_decimal: float | None
     iop_mmhg: float | None
+    measurement_doubts: tuple[str, ...] = ()
+    """Sentences on what was measured and cannot be right."""
     ai: AiFacts
     features: tuple[str, ...] = ()
     diseases: tuple[str, ...] = ()
@@ -42,7 +50,8 @@ class EyeFacts(Frozen):
 class LlmFacts(Frozen):
     """The facts that a report is written from. There is no field for a name, a phone, an id, a file or a birth date.
 
-    Free-text notes stay at home altogether; the doctor's text has the case's own identifiers taken out.
+    Free-text notes stay at home altogether; the doctor's text has the case's own identifiers taken out. Nor is there one for
+    the urgency that the AI proposes: when the patient comes back, the doctor says, and a text that knows two intervals mixes them.
     """
 
     age: str | None
@@ -84,19 +93,27 @@ def confidence_percent(confidence: float | None) -> int | None:
 def _eye_facts(eye: Laterality, case: Case, diagnosis: AiDiagnosis, review: DoctorReview) -> EyeFacts:
     identifiers = identifiers_of(case, review)
     measured = case.screening.vision.of(eye)
+    doubts = measurement_doubts(diagnosis, eye)
     reviewed = [one for one in review.eyes if one.eye is eye]
     return EyeFacts(
         eye=eye,
-        acuity_decimal=measured.acuity_decimal,
-        iop_mmhg=measured.iop_mmhg,
+        acuity_decimal=None if ACUITY_IMPLAUSIBLE in doubts else measured.acuity_decimal,
+        iop_mmhg=None if IOP_IMPLAUSIBLE in doubts else measured.iop_mmhg,
+        measurement_doubts=tuple(doubts.values()),
         ai=_ai_facts(diagnosis.find_eye(eye)),
         features=tuple(scrub(term, identifiers) for one in reviewed for term in one.features),
         diseases=tuple(scrub(term, identifiers) for one in reviewed for term in one.diseases),
     )
 
 
+def measurement_doubts(diagnosis: AiDiagnosis, eye: Laterality) -> dict[str, str]:
+    """What was measured on an eye and cannot be right: sentences by rule."""
+    reasons = diagnosis.routing.reasons if diagnosis.routing else ()
+    return {one.rule: one.zh for one in reasons if one.eye is eye and one.rule in (ACUITY_IMPLAUSIBLE, IOP_IMPLAUSIBLE)}
+
+
 def _ai_facts(diagnosis: EyeDiagnosis | None) -> AiFacts:
-    if diagnosis is None:
+    if diagnosis is None or not diagnosis.photos:
         return AiFacts(has_photo=False, outcome=Outcome.NOT_ASSESSED, conclusion="未能评估")
     return AiFacts(
         has_photo=True,
@@ -104,7 +121,14 @@ def _ai_facts(diagnosis: EyeDiagnosis | None) -> AiFacts:
         conclusion=diagnosis.conclusion_zh,
         confidence_percent=confidence_percent(diagnosis.confidence),
         areas=tuple(area.zone.name_zh for area in diagnosis.abnormal_areas),
+        doubt=_DOUBTS.get(diagnosis.reason or "") if diagnosis.outcome is Outcome.UNCERTAIN else None,
+        photo_problems=tuple(dict.fromkeys(_problem(issue) for one in diagnosis.photos if one.quality for issue in one.quality.issues)),
     )
+
+
+def _problem(issue: QualityIssue) -> str:
+    """What is wrong with a photograph; what to do about it is for whoever took it."""
+    return issue.advice_zh.partition("：")[0]
 
 
 def _age(age_years: int | None) -> str | None:

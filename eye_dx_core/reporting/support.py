@@ -56,6 +56,7 @@ def _read(facts: LlmFacts) -> Iterator[Claim]:
 def _read_eye(eye: EyeFacts) -> Iterator[Claim]:
     yield from _as_said_by(Voice.DOCTOR, find_claims("。".join((*eye.features, *eye.diseases)), eyes=(eye.eye,)))
     yield from _read_ai(eye.ai, (eye.eye,))
+    yield from find_claims("".join(eye.measurement_doubts), eyes=(eye.eye,))
     if eye.acuity_decimal is not None:
         yield _stated(f"acuity:{eye.acuity_decimal:g}", (eye.eye,))
     if eye.iop_mmhg is not None:
@@ -73,6 +74,7 @@ def _read_ai(ai: AiFacts, eyes: Eyes) -> Iterator[Claim]:
     yield from (_stated(f"zone:{area}", eyes) for area in ai.areas)
     if ai.confidence_percent is not None:
         yield _stated(f"confidence:{ai.confidence_percent}", eyes)
+    yield from find_claims("。".join(ai.photo_problems), eyes=eyes)
 
 
 def _stated(concept: str, eyes: Eyes) -> Claim:

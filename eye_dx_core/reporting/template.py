@@ -1,6 +1,7 @@
 """The writer that needs no language model: plain Chinese from what is known, and 未评估 where nothing is."""
 
 import re
+from collections.abc import Sequence
 
 from eye_dx_core.reporting.facts import AiFacts, EyeFacts, LlmFacts
 from eye_dx_core.reporting.narrative import ReportNarrative
@@ -70,7 +71,8 @@ def _measured(facts: LlmFacts) -> str:
     high = [eye.eye for eye in facts.eyes if (eye.iop_mmhg or 0) > IOP_LIMIT_MMHG]
     text = f"视力：{'，'.join(acuity)}。" if acuity else ""
     text += f"眼压：{'，'.join(pressure)}。" if pressure else ""
-    return text + (f"{_names(high)}眼压高于常用参考范围，请医生结合临床评估。" if high else "")
+    text += f"{_names(high)}眼压高于常用参考范围，请医生结合临床评估。" if high else ""
+    return text + "".join(doubt for eye in facts.eyes for doubt in eye.measurement_doubts)
 
 
 def _ai_opinion(facts: LlmFacts) -> str:
@@ -84,11 +86,16 @@ def _ai_words(ai: AiFacts) -> str:
     if not ai.has_photo:
         return "没有照片，未评估"
     if ai.outcome is Outcome.NOT_ASSESSED:
-        return "照片未能评估，不代表正常"
-    details = [f"置信度 {ai.confidence_percent}%"] if ai.confidence_percent is not None else []
+        return f"照片未能评估{_in_brackets(ai.photo_problems)}，不代表正常"
+    details = [ai.doubt] if ai.doubt else []
+    details += [f"置信度 {ai.confidence_percent}%"] if ai.confidence_percent is not None else []
     details += [f"证据区域：{'、'.join(ai.areas)}"] if ai.areas else []
     word = "结果不确定" if ai.outcome is Outcome.UNCERTAIN else f"提示{ai.conclusion}"
-    return word + (f"（{'，'.join(details)}）" if details else "")
+    return word + _in_brackets((*details, *ai.photo_problems))
+
+
+def _in_brackets(details: Sequence[str]) -> str:
+    return f"（{'，'.join(details)}）" if details else ""
 
 
 def _advice(facts: LlmFacts) -> str:

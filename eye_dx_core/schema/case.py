@@ -23,6 +23,11 @@ class Laterality(StrEnum):
         """The eye as a patient reads it."""
         return "右眼" if self is Laterality.RIGHT else "左眼"
 
+    @property
+    def name_en(self) -> str:
+        """The eye in English."""
+        return "right eye" if self is Laterality.RIGHT else "left eye"
+
 
 # OI: ojo izquierdo, as Spanish-speaking clinics write it.
 _EYE_WORDS: dict[str, Laterality] = {
@@ -69,7 +74,10 @@ class Identity(Frozen):
 class EyeMeasurement(Frozen):
     """What was measured in the chair for one eye; None means that it was not measured."""
 
-    acuity_decimal: float | None = Field(default=None, ge=0, le=3)
+    acuity_decimal: float | None = Field(default=None, ge=0, lt=4)
+    """Decimal, 1.0 is normal; what is more than anybody sees is kept as it came, and not used."""
+    acuity_five_point: float | None = Field(default=None, ge=4, le=5.3)
+    """As it was written, where it came on the five-point scale."""
     iop_mmhg: float | None = Field(default=None, ge=0, le=100)
 
 

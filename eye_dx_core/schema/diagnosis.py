@@ -6,8 +6,10 @@ from pydantic import AwareDatetime, Field
 
 from eye_dx_core.schema.case import Laterality
 from eye_dx_core.schema.condition import LABELS, NOT_ASSESSED_EN, NOT_ASSESSED_ZH, UNCERTAIN_EN, UNCERTAIN_ZH, Label
+from eye_dx_core.schema.engine import EngineName
 from eye_dx_core.schema.frozen import Frozen
 from eye_dx_core.schema.quality import Quality
+from eye_dx_core.schema.routing import Routing
 
 
 class Outcome(StrEnum):
@@ -112,18 +114,24 @@ class PhotoPrediction(_Reading):
     quality: Quality | None = None
     evidence: EvidenceMap | None = None
     distance: float | None = Field(default=None, ge=0)
-    """How unlike the training photographs it is; 1 is where the farthest hundredth of those held out begins."""
+    """How unlike the training photographs it is: 1 is where the farthest hundredth of photographs that were held out begins.
+    None where it was not read, or the checkpoint does not know."""
     notes: tuple[str, ...] = ()
     """Codes of what was done to the file before it could be read."""
     reason: str | None = None
 
 
 class EyeDiagnosis(_Reading):
-    """The model's word on one eye: the worst finding of its photos. `eye` is None when nothing says which eye it is."""
+    """The model's word on one eye: the worst finding of its photos. `eye` is None when nothing says which eye it is.
+
+    An eye that nobody photographed, or of which that is not known, has no photos and is not assessed.
+    """
 
     eye: Laterality | None
     photos: tuple[PhotoPrediction, ...]
     reason: str | None = None
+    routing: Routing | None = None
+    """None for what was read before there were rules."""
 
 
 class AiDiagnosis(_Reading):
@@ -133,9 +141,13 @@ class AiDiagnosis(_Reading):
     model_name: str
     model_version: str
     checkpoint_sha256: str
+    engine: EngineName | None = None
+    """What computed it; None in diagnoses from before this was kept."""
     diagnosed_at: AwareDatetime
     eyes: tuple[EyeDiagnosis, ...]
+    routing: Routing | None = None
+    """None for what was read before there were rules."""
 
     def find_eye(self, eye: Laterality) -> EyeDiagnosis | None:
-        """The diagnosis of one eye, or None when the case has no photo of it."""
+        """The diagnosis of one eye, or None where nothing is said of it."""
         return next((one for one in self.eyes if one.eye is eye), None)

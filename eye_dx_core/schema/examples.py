@@ -59,6 +59,23 @@ PARTNER_REVIEW: dict[str, Any] = {
 }
 
 _MODEL = {"name": "eye-dx-fundus", "version": "3", "sha256": "0" * 64}
+_PHOTO: dict[str, Any] = {
+    "outcome": "assessed",
+    "reason": None,
+    "quality": {"level": "good", "issues": []},
+    "eye_claims": [{"source": "message", "eye": "OD", "strength": 1.0}, {"source": "picture", "eye": "OD", "strength": 0.97}],
+    "is_eye_disputed": False,
+}
+_BLURRED: dict[str, Any] = {
+    "level": "usable",
+    "issues": [
+        {
+            "code": "blurred",
+            "advice_zh": "照片模糊：请重新对焦后重拍；仍模糊则转诊。",
+            "advice_en": "Blurred: focus again and retake; refer if it stays blurred.",
+        }
+    ],
+}
 _RIGHT: dict[str, Any] = {
     "outcome": "assessed",
     "conclusion": "未见明显异常",
@@ -67,6 +84,12 @@ _RIGHT: dict[str, Any] = {
     "abnormal_areas": [],
     "eye": "OD",
     "reason": None,
+    "dr_grade": None,
+    "areas": [],
+    "answer_set": ["N"],
+    "urgency": "recall",
+    "within_days": 365,
+    "photos": [_PHOTO],
 }
 _LEFT: dict[str, Any] = {
     "outcome": "assessed",
@@ -76,8 +99,50 @@ _LEFT: dict[str, Any] = {
     "abnormal_areas": ["黄斑区"],
     "eye": "OS",
     "reason": None,
+    "dr_grade": None,
+    "areas": [{"zone": "macula", "name_zh": "黄斑区", "strength": 0.71}],
+    "answer_set": ["A", "CSC"],
+    "urgency": "urgent",
+    "within_days": 14,
+    "photos": [_PHOTO | {"quality": _BLURRED, "eye_claims": [{"source": "message", "eye": "OS", "strength": 1.0}]}],
 }
-_SUMMARY: dict[str, Any] = {key: _LEFT[key] for key in _LEFT if key not in ("eye", "reason")} | {"model": _MODEL, "eyes": [_RIGHT, _LEFT]}
+_ROUTING: dict[str, Any] = {
+    "urgency": "urgent",
+    "within_days": 14,
+    "icd10": ["H35.3", "Z13.5"],
+    "reasons": [
+        {
+            "rule": "A",
+            "subject": "photograph",
+            "eye": "OS",
+            "urgency": "urgent",
+            "within_days": 14,
+            "icd10": "H35.3",
+            "zh": "左眼：AI 提示年龄相关性黄斑变性。照片不能排除湿性病变，建议 2 周内到眼科就诊。",
+            "en": "Left eye: the AI suggests age-related macular degeneration. See an ophthalmologist within 2 weeks.",
+            "source": "NICE NG82: treatment of wet AMD within 14 days of referral; urgent until a doctor says that it is dry",
+        },
+        {
+            "rule": "N",
+            "subject": "photograph",
+            "eye": "OD",
+            "urgency": "recall",
+            "within_days": 365,
+            "icd10": "Z13.5",
+            "zh": "右眼：AI 提示未见明显异常。请 12 个月后复查眼底；如有不适请随时就诊。",
+            "en": "Right eye: the AI suggests no abnormality seen. Have the fundus photographed again in 12 months.",
+            "source": "NHS Diabetic Eye Screening, R0M0: annual recall",
+        },
+    ],
+    "rules_signed_by": None,
+}
+_SUMMARY: dict[str, Any] = {key: _LEFT[key] for key in ("outcome", "conclusion", "conclusion_code", "confidence", "abnormal_areas")} | {
+    "model": _MODEL,
+    "eyes": [_RIGHT, _LEFT],
+    "routing": _ROUTING,
+    "routing_status": "proposed",
+    "routing_note_zh": "AI 建议，待医生确认。转诊规则尚未经临床负责人签署。",
+}
 _FINDINGS = {"macula": "未评估", "optic_disc": "未评估", "vessels": "未评估"}
 
 
@@ -117,7 +182,8 @@ REPORT = _answer(
             "ai_model_version": "3",
             "disclaimer": "本报告由人工智能辅助生成，已经医生复核。",
         },
-        "ai_diagnosis": _SUMMARY,
+        "ai_diagnosis": _SUMMARY
+        | {"routing_status": "reviewed", "routing_note_zh": "AI 建议，以医生的结论和建议为准。转诊规则尚未经临床负责人签署。"},
     },
 )
 RESULT_CHECK: dict[str, Any] = {

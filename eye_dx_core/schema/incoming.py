@@ -164,10 +164,10 @@ class IncomingPressure(Incoming):
 class IncomingVision(Incoming):
     """What was measured in the chair; what was not measured is absent or null."""
 
-    left_eye: float | None = Field(default=None, ge=0, le=3)
-    """Visual acuity of the left eye (OS), decimal: 1.0 is normal."""
-    right_eye: float | None = Field(default=None, ge=0, le=3)
-    """Visual acuity of the right eye (OD), decimal: 1.0 is normal."""
+    left_eye: float | None = Field(default=None, ge=0, le=5.3)
+    """Visual acuity of the left eye (OS), decimal (1.0 is normal); from 4.0 on it is read as five-point (5.0 is normal)."""
+    right_eye: float | None = Field(default=None, ge=0, le=5.3)
+    """Visual acuity of the right eye (OD), likewise. What lies between 2.0 and 4.0 is kept, called implausible and not used."""
     intraocular_pressure: IncomingPressure = IncomingPressure()
     """Intraocular pressure, mmHg."""
 

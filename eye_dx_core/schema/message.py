@@ -226,11 +226,18 @@ def _screening_of(patient: IncomingPatient, vision: IncomingVision | None, case_
             birth_date=patient.birth_date,
         ),
         vision=VisionData(
-            right=EyeMeasurement(acuity_decimal=vision.right_eye, iop_mmhg=pressure.right),
-            left=EyeMeasurement(acuity_decimal=vision.left_eye, iop_mmhg=pressure.left),
+            right=_measurement(vision.right_eye, pressure.right),
+            left=_measurement(vision.left_eye, pressure.left),
         ),
         photos=_photos(case_id, patient.photos),
     )
+
+
+def _measurement(acuity: float | None, iop_mmhg: float | None) -> EyeMeasurement:
+    """Five-point acuity L is 5 + log10 of the decimal one (GB/T 11533-2011); no decimal acuity reaches 4."""
+    if acuity is None or acuity < 4:
+        return EyeMeasurement(acuity_decimal=acuity, iop_mmhg=iop_mmhg)
+    return EyeMeasurement(acuity_decimal=round(10 ** (acuity - 5), 2), acuity_five_point=acuity, iop_mmhg=iop_mmhg)
 
 
 def _photos(case_id: str, photos: list[IncomingPhoto] | tuple[str | IncomingPhoto, ...]) -> tuple[FundusPhoto, ...]:

@@ -3,11 +3,9 @@
 from enum import StrEnum
 from typing import Generic, Literal, TypeVar
 
-from pydantic import AwareDatetime, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import AwareDatetime, Field, SerializerFunctionWrapHandler, model_serializer
 
-from eye_dx_core.schema.case import Laterality
-from eye_dx_core.schema.diagnosis import Outcome
-from eye_dx_core.schema.frozen import Frozen
+from eye_dx_core.schema.outgoing_reading import DiagnosisSummary, Outgoing
 from eye_dx_core.schema.report import DiagnosisReport
 
 AI_RESULT: Literal["eye-dx/ai-result/1"] = "eye-dx/ai-result/1"
@@ -23,60 +21,6 @@ class NotAssessed(StrEnum):
 
     NULL = "null"
     OMIT = "omit"
-
-
-class Outgoing(Frozen):
-    """What we send. Within a version fields may be added, so receivers should pass over those they do not know."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-    def to_body(self) -> bytes:
-        """The message as it travels: JSON in UTF-8."""
-        return self.model_dump_json(by_alias=True).encode()
-
-
-class Reading(Outgoing):
-    """The AI's word on a patient or on one eye."""
-
-    outcome: Outcome
-    """Whether there is a conclusion; `not_assessed` and `uncertain` never mean healthy."""
-    conclusion: str
-    """The conclusion in Chinese; says openly when there is none."""
-    conclusion_code: str | None
-    """Label code (A, C, CSC, D, D0–D4, G, N, RP, RVO, BRVO, CRVO, DISEASE); null unless the outcome is `assessed`."""
-    confidence: float | None = Field(ge=0, le=1)
-    """Calibrated probability of the conclusion, 0 to 1; null where nothing was assessed."""
-    abnormal_areas: tuple[str, ...]
-    """Zones of the fundus that carried the conclusion, in Chinese, by the model's own evidence."""
-
-
-class EyeReading(Reading):
-    """The AI's word on one eye: the worst finding of its photographs."""
-
-    eye: Laterality | None
-    """OD = right eye, OS = left eye, null when nothing says which eye was photographed."""
-    reason: str | None
-    """Code that says why the eye was not assessed or is uncertain."""
-
-
-class ModelReference(Outgoing):
-    """Which model spoke."""
-
-    name: str
-    """Registered name."""
-    version: str
-    """Registered version."""
-    sha256: str
-    """Hash of the checkpoint's weights, hexadecimal."""
-
-
-class DiagnosisSummary(Reading):
-    """The AI's word on a patient: the worst finding of the eyes, then each eye."""
-
-    model: ModelReference
-    """The model that read the photographs."""
-    eyes: tuple[EyeReading, ...]
-    """Each eye that has a photograph."""
 
 
 class AiResult(DiagnosisSummary):

@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from eye_dx_core.dataset.cache import Squares
 from eye_dx_core.errors import BadDataset
 from eye_dx_core.model.checkpoint import Checkpoint, CheckpointCard
+from eye_dx_core.model.reference import UNLIKE_ABOVE
 from eye_dx_core.schema.frozen import Frozen
 from eye_dx_core.training import metrics
-from eye_dx_core.training.feeds import predict_logits
+from eye_dx_core.training.feeds import pool_squares
 from eye_dx_core.training.resampling import interval, resample_patients
 
 _BY_LABEL = ("recall", "specificity", "auroc", "auprc", "calibration_error")
@@ -28,6 +30,8 @@ class Answers:
     """Calibrated, (photo, class), under the card's prior."""
     patients: tuple[str, ...]
     sources: tuple[str, ...]
+    distances: NDArray[np.float64] | None = None
+    """How unlike the training photographs each is, (photo,); None where the checkpoint does not know."""
 
 
 class Evaluation(Frozen):
@@ -64,6 +68,8 @@ class Evaluation(Frozen):
     """Photographs that the checkpoint would answer with `uncertain`."""
     accuracy_when_certain: float
     """Of the others, the share that was right; 0 when there are none."""
+    unlike_share: float | None = None
+    """Photographs that it would answer with `uncertain` because they are unlike those it learnt from: false alarms, all of them."""
     set_coverage: float
     """Photographs whose label is in their answer set."""
     set_size: float
@@ -93,11 +99,14 @@ def answer(checkpoint: Checkpoint, squares: Squares, labels: Sequence[str], *, p
     unknown = sorted(set(labels) - set(codes))
     if unknown or not labels:
         raise BadDataset(f"labels that the checkpoint does not know: {', '.join(unknown)}" if unknown else "no photograph to evaluate on")
-    logits = predict_logits(checkpoint.model, squares, checkpoint.card.preprocess)
+    pooled = pool_squares(checkpoint.model, squares, checkpoint.card.preprocess)
+    with torch.inference_mode():
+        logits = checkpoint.model.logits_from_pooled(pooled)
     return Answers(
         card=checkpoint.card,
         truth=np.array([codes.index(label) for label in labels], dtype=np.int64),
         probabilities=checkpoint.probabilities(logits).double().numpy(),
+        distances=checkpoint.reference.distances(pooled).numpy() if checkpoint.reference else None,
         patients=tuple(patients),
         sources=tuple(sources),
     )
@@ -134,6 +143,7 @@ def evaluate(answers: Answers) -> Evaluation:
         dr_kappa=_dr_kappa(answers),
         uncertain_share=float(1 - certain.mean()),
         accuracy_when_certain=float((said == truth)[certain].mean()) if certain.any() else 0.0,
+        unlike_share=None if answers.distances is None else float((answers.distances > UNLIKE_ABOVE).mean()),
         set_coverage=float(in_set[np.arange(len(truth)), truth].mean()),
         set_size=float(in_set.sum(axis=1).mean()),
         by_source={source: _of_source(answers, source) for source in sorted(set(answers.sources))},

@@ -43,8 +43,8 @@ class Feed(Protocol):
         """
         ...
 
-    def read(self, model: FundusVit, chosen: NDArray[np.int64]) -> torch.Tensor:
-        """Logits (photo, class) of the chosen photographs as they are."""
+    def pool(self, model: FundusVit, chosen: NDArray[np.int64]) -> torch.Tensor:
+        """Pooled patch tokens (photo, dim) of the chosen photographs as they are, see `FundusVit.pool_patches`."""
         ...
 
 
@@ -83,10 +83,10 @@ class PhotoFeed:
         photos = augment_batch(to_unit(self.photos.squares[chosen]).to(device), self.augmentation, generator)
         return model(self.preprocess.normalise(photos[part]))
 
-    def read(self, model: FundusVit, chosen: NDArray[np.int64]) -> torch.Tensor:
+    def pool(self, model: FundusVit, chosen: NDArray[np.int64]) -> torch.Tensor:
         """See the protocol."""
         device = next(model.parameters()).device
-        return model(self.preprocess.to_batch(self.photos.squares[chosen]).to(device))
+        return model.pool_patches(model.features(self.preprocess.to_batch(self.photos.squares[chosen]).to(device)))
 
 
 @dataclass(frozen=True)
@@ -108,17 +108,15 @@ class TokenFeed:
     def vary(self, model: FundusVit, chosen: NDArray[np.int64], generator: torch.Generator, *, part: slice = _ALL) -> torch.Tensor:
         """See the protocol."""
         views = torch.randint(len(self.tokens), (len(chosen),), generator=generator)
-        return self._logits(model, self.tokens[views[part], torch.from_numpy(chosen[part])])
+        return model.logits_from_pooled(self._pool(model, self.tokens[views[part], torch.from_numpy(chosen[part])]))
 
-    def read(self, model: FundusVit, chosen: NDArray[np.int64]) -> torch.Tensor:
+    def pool(self, model: FundusVit, chosen: NDArray[np.int64]) -> torch.Tensor:
         """See the protocol."""
-        return self._logits(model, self.tokens[0, torch.from_numpy(chosen)])
+        return self._pool(model, self.tokens[0, torch.from_numpy(chosen)])
 
-    def _logits(self, model: FundusVit, tokens: torch.Tensor) -> torch.Tensor:
+    def _pool(self, model: FundusVit, tokens: torch.Tensor) -> torch.Tensor:
         tokens = tokens.to(model.head.weight.device, torch.float32)
-        if tokens.ndim == 2:
-            return model.logits_from_pooled(tokens)
-        return model.logits_from(tokens, depth=self.depth)
+        return tokens if tokens.ndim == 2 else model.pool_patches_from(tokens, depth=self.depth)
 
 
 @dataclass(frozen=True)
@@ -187,8 +185,16 @@ def _map(file: Path, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor
 
 def predict_logits(model: FundusVit, squares: Squares, preprocess: Preprocess) -> torch.Tensor:
     """Logits (photo, class) of squares (photo, size, size, rgb), on the CPU."""
-    nothing = np.zeros(len(squares), dtype=np.int64)
-    return read_all(model, PhotoFeed(LabelledPhotos(squares, nothing), preprocess, Augmentation()))
+    return read_all(model, _unlabelled(squares, preprocess))
+
+
+def pool_squares(model: FundusVit, squares: Squares, preprocess: Preprocess) -> torch.Tensor:
+    """Pooled patch tokens (photo, dim) of squares (photo, size, size, rgb), on the CPU in single precision."""
+    return pool_all(model, _unlabelled(squares, preprocess), np.arange(len(squares)))
+
+
+def _unlabelled(squares: Squares, preprocess: Preprocess) -> PhotoFeed:
+    return PhotoFeed(LabelledPhotos(squares, np.zeros(len(squares), dtype=np.int64)), preprocess, Augmentation())
 
 
 def read_all(model: FundusVit, feed: Feed, *, precision: Precision = "auto", team: Team = ALONE) -> torch.Tensor:
@@ -198,5 +204,12 @@ def read_all(model: FundusVit, feed: Feed, *, precision: Precision = "auto", tea
     with torch.inference_mode(), autocast(model, precision):
         for start in range(0, len(own), _READING_BATCH):
             chosen = own[start : start + _READING_BATCH]
-            logits[chosen] = feed.read(model, chosen).float()
+            logits[chosen] = model.logits_from_pooled(feed.pool(model, chosen)).float()
     return team.sum(logits).cpu()
+
+
+def pool_all(model: FundusVit, feed: Feed, chosen: NDArray[np.int64], *, precision: Precision = "auto") -> torch.Tensor:
+    """Pooled patch tokens (photo, dim) of the chosen photographs of a feed, on the CPU in single precision."""
+    with torch.inference_mode(), autocast(model, precision):
+        parts = [feed.pool(model, chosen[start : start + _READING_BATCH]) for start in range(0, len(chosen), _READING_BATCH)]
+    return torch.cat(parts).float().cpu()

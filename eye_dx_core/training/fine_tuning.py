@@ -28,9 +28,10 @@ from eye_dx_core.schema.frozen import Frozen
 from eye_dx_core.training import metrics
 from eye_dx_core.training.calibration import SET_COVERAGE, Scaling, choose_set_thresholds, choose_uncertain_below, fit_scaling
 from eye_dx_core.training.config import TrainingConfig
-from eye_dx_core.training.feeds import Feed, LabelledPhotos, PhotoFeed, TokenStore, read_all
+from eye_dx_core.training.feeds import Feed, LabelledPhotos, PhotoFeed, TokenStore, pool_all
 from eye_dx_core.training.loop import EpochResult, fine_tune
 from eye_dx_core.training.losses import Objective, log_shares
+from eye_dx_core.training.resemblance import draw_evenly, fit_reference
 from eye_dx_core.training.state import TrainingState
 from eye_dx_core.training.team import join_team
 
@@ -100,7 +101,10 @@ def train_checkpoint(
         yield epoch
     if not team.is_first:
         return
-    logits = mask_unlearnt(read_all(model, calibrate), objective.counts)
+    sample = draw_evenly(learn.condition_indices)
+    known, held_out = pool_all(model, learn, sample), pool_all(model, calibrate, np.arange(len(calibrate)))
+    with torch.inference_mode():
+        logits = mask_unlearnt(model.cpu().logits_from_pooled(held_out), objective.counts)
     judged = _calibrate(logits, calibration, objective, prior)
     card = CheckpointCard(
         model_name=f"{shape.name}-{config.method}",
@@ -131,7 +135,8 @@ def train_checkpoint(
         created_at=datetime.now(UTC),
         library_versions={name: version(name) for name in _LIBRARIES},
     )
-    save_checkpoint(folder, model.cpu(), card, trunk=None if config.method == "full" else trunk_file)
+    reference = fit_reference(known, learn.condition_indices[sample], held_out)
+    save_checkpoint(folder, model, card, trunk=None if config.method == "full" else trunk_file, reference=reference)
     state.remove()
 
 

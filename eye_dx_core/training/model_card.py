@@ -53,7 +53,18 @@ def model_card(
     return "\n\n".join(parts) + "\n"
 
 
-_HEADLINES = ("balanced_accuracy", "worst_recall", "macro_f1", "macro_auroc", "macro_auprc", "mcc", "accuracy", "constant_accuracy", "ece")
+_HEADLINES = (
+    "balanced_accuracy",
+    "worst_recall",
+    "macro_f1",
+    "macro_auroc",
+    "macro_auprc",
+    "mcc",
+    "accuracy",
+    "constant_accuracy",
+    "ece",
+    "unlike_share",
+)
 
 
 def _use(evaluation: Evaluation, *, has_seen_phantoms: bool) -> str:

@@ -136,6 +136,15 @@ def test_a_released_case_is_free_at_once_and_the_claim_does_not_count(records: R
     assert len(records.claim_undiagnosed(limit=1, lease_seconds=60)) == 1
 
 
+def test_a_case_released_for_later_waits_until_then(records: Records):
+    records.add_case(a_case(), b"{}")
+    records.claim_undiagnosed(limit=1, lease_seconds=60)
+    records.release_case("case-1", after_seconds=60)
+
+    assert records.claim_undiagnosed(limit=1, lease_seconds=60) == ()
+    assert records.get_case_record("case-1").attempts == 0
+
+
 def test_a_case_that_keeps_failing_is_stuck_and_no_longer_handed_out(records: Records):
     records.add_case(a_case(), b"{}")
     for _ in range(MAX_ATTEMPTS):

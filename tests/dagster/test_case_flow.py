@@ -216,7 +216,7 @@ def test_what_the_broker_refused_goes_out_with_the_next_delivery_run(clinic: Cli
     clinic.send(a_nested_body(photos=("OD.jpg",)), "m-1")
     # Step by step instead of as a run: the run's retry policy would wait between its tries.
     drain_screenings(clinic.queue, clinic.records, names=NAMES, limit=10, now=utc_now)
-    predictor = wiring.load_predictor(clinic.registry, wiring.get_champion(clinic.registry))
+    predictor = wiring.load_predictor(clinic.registry, wiring.get_champion(clinic.registry), clinic.settings)
     casework.diagnose_waiting(
         clinic.records,
         predictor,

@@ -50,6 +50,7 @@ def test_every_name_that_an_operator_knows(definitions: dg.Definitions):
         "no_personal_data_in_file_names",
         "no_text_is_burned_in",
         "promotion_rule_would_allow_it",
+        "reading_has_not_drifted",
     ]
     assert sorted(job.name for job in repository.get_all_jobs() if not job.name.startswith("__")) == [
         "daily_report_job",

@@ -168,7 +168,7 @@ def test_the_champion_reads_on_in_another_folder(tmp_path: Path):
     (tmp_path / "old").rename(tmp_path / "gone")
 
     registry = wiring.open_registry(new)
-    assert wiring.load_predictor(registry, wiring.get_champion(registry))
+    assert wiring.load_predictor(registry, wiring.get_champion(registry), new)
     assert registry.add_candidate(
         a_checkpoint(tmp_path / "checkpoint-2"), metrics={"balanced_accuracy": 0.9, "worst_recall": 0.6, "chance": 0.125}, tags={}
     ).version == "2"  # fmt: skip

@@ -131,7 +131,8 @@ def test_hostile_messages_are_named_or_read_and_the_chain_lives(kind: str, tmp_p
             diagnosis = stored[name].diagnosis
             assert diagnosis is not None, name
             if reason:
-                assert (diagnosis.outcome, diagnosis.eyes[0].reason) == (Outcome.NOT_ASSESSED, reason), name
+                assert diagnosis.outcome is Outcome.NOT_ASSESSED, name
+                assert reason in {eye.reason for eye in diagnosis.eyes}, name
         assert stored["SQL"].case.screening.patient is not None
         assert stored["SQL"].case.screening.patient.patient_id == "'; DROP TABLE cases; --"
         assert all(stored[f"good-{number}"].diagnosis is not None for number in range(len(bodies)))

@@ -127,7 +127,7 @@ def read_waiting_cases(context: dg.OpExecutionContext, settings: Settings, recor
         context.log.warning("champion %s was trained on phantoms: it must not read patients", champion.version)
     done = casework.diagnose_waiting(
         records,
-        wiring.load_predictor(registry, champion),
+        wiring.load_predictor(registry, champion, settings),
         wiring.photo_intake(settings),
         outlet=wiring.diagnosis_outlet(settings),
         limit=_READ_TOGETHER,

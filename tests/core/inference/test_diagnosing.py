@@ -17,16 +17,17 @@ from eye_dx_core.inference.landmarks import find_disc
 from eye_dx_core.inference.predictor import Predictor
 from eye_dx_core.inference.sources.folders import FolderPhotos
 from eye_dx_core.model.checkpoint import load_checkpoint
+from eye_dx_core.model.reference import Reference
 from eye_dx_core.schema.case import Laterality
 from eye_dx_core.schema.diagnosis import Outcome, PhotoPrediction, Zone
 from tests.builders import NOON, a_case, an_eye_diagnosis
-from tests.checkpoints import a_checkpoint
+from tests.checkpoints import a_checkpoint, a_reference
 
 RIGHT, LEFT = Laterality.RIGHT, Laterality.LEFT
 
 
-def a_predictor(folder: Path, *, batch_size: int = 3, uncertain_below: float = 0.0) -> Predictor:
-    checkpoint = load_checkpoint(a_checkpoint(folder / "checkpoint", uncertain_below=uncertain_below))
+def a_predictor(folder: Path, *, batch_size: int = 3, uncertain_below: float = 0.0, reference: Reference | None = None) -> Predictor:
+    checkpoint = load_checkpoint(a_checkpoint(folder / "checkpoint", uncertain_below=uncertain_below, reference=reference))
     return Predictor(checkpoint, model_name="eye-dx-fundus", model_version="7", batch_size=batch_size)
 
 
@@ -68,12 +69,13 @@ def test_bad_photos_are_named_and_the_others_are_read(visit: Path, tmp_path: Pat
 
 def test_the_answer_does_not_depend_on_the_batch(visit: Path, tmp_path: Path):
     paths = [visit / "OD.jpg", visit / "OS.png", visit / "cmyk_OD.tiff", visit / "OD.jpg"]
-    alone = [predict_photos([path], a_predictor(tmp_path, batch_size=1))[0] for path in paths]
-    together = predict_photos(paths, a_predictor(tmp_path, batch_size=4))
+    alone = [predict_photos([path], a_predictor(tmp_path, batch_size=1, reference=a_reference()))[0] for path in paths]
+    together = predict_photos(paths, a_predictor(tmp_path, batch_size=4, reference=a_reference()))
 
     for one, other in zip(alone, together, strict=True):
         assert one.conclusion == other.conclusion
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
+        assert one.distance == pytest.approx(other.distance, rel=1e-5)
 
 
 def test_a_case_is_read_per_eye_with_the_model_version(visit: Path, tmp_path: Path):
@@ -91,6 +93,7 @@ def test_a_case_is_read_per_eye_with_the_model_version(visit: Path, tmp_path: Pa
     assert left is not None
     assert left.outcome is Outcome.ASSESSED
     assert (third.outcome, third.conclusion, third.eyes) == (Outcome.NOT_ASSESSED, None, ())
+    assert all(one.routing is not None for case in (first, second, third) for one in (case, *case.eyes))
 
 
 def test_a_low_confidence_is_uncertain_and_gives_no_conclusion(visit: Path, tmp_path: Path):
@@ -98,6 +101,25 @@ def test_a_low_confidence_is_uncertain_and_gives_no_conclusion(visit: Path, tmp_
 
     assert (prediction.outcome, prediction.conclusion, prediction.abnormal_areas) == (Outcome.UNCERTAIN, None, ())
     assert prediction.reason == "low_confidence"
+
+
+def test_a_photo_unlike_those_of_training_is_uncertain_whatever_the_model_says(visit: Path, tmp_path: Path):
+    far = predict_photos([visit / "OD.jpg", visit / "text_OD.jpg"], a_predictor(tmp_path, reference=a_reference(unit=1e-3)))
+    near = predict_photos([visit / "OD.jpg"], a_predictor(tmp_path, reference=a_reference(unit=1e3)))
+
+    assert (far[0].outcome, far[0].conclusion, far[0].abnormal_areas) == (Outcome.UNCERTAIN, None, ())
+    assert far[0].reason == "unlike_training_photos"
+    assert far[0].probabilities == near[0].probabilities
+    assert far[0].distance is not None
+    assert near[0].distance == pytest.approx(far[0].distance * 1e-6)
+    assert near[0].outcome is Outcome.ASSESSED
+    assert far[1].distance is None  # nothing was seen of it
+
+
+def test_a_checkpoint_that_does_not_know_its_training_photos_reads_without_a_distance(visit: Path, tmp_path: Path):
+    (prediction,) = predict_photos([visit / "OD.jpg"], a_predictor(tmp_path))
+
+    assert (prediction.distance, prediction.outcome) == (None, Outcome.ASSESSED)
 
 
 def test_a_case_is_as_its_worst_eye():

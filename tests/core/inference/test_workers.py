@@ -167,9 +167,8 @@ def test_a_worker_loads_no_torch():
 
 
 PARENT = """
-import signal, sys
+import signal, sys, time
 from pathlib import Path
-from eye_dx_core.inference.files import PhotoFile
 from eye_dx_core.inference.intake import PhotoIntake
 from eye_dx_core.inference.sources.folders import FolderPhotos
 from eye_dx_core.inference.workers import PhotoWorkers
@@ -184,7 +183,7 @@ for _ in range(3):
 while len(workers.process_ids) < 2:
     workers.prepare(good, size=64)
 print(*workers.process_ids, flush=True)
-next(coming)
+time.sleep(600)  # busy with what it has, while the next one hangs
 """
 
 

@@ -9,6 +9,7 @@ from eye_dx_core.errors import BadCheckpoint
 from eye_dx_core.model.adapter import AdapterConfig
 from eye_dx_core.model.checkpoint import CheckpointCard, calibrated, load_checkpoint, save_checkpoint
 from eye_dx_core.model.pretrained import file_sha256
+from eye_dx_core.model.reference import Reference
 from eye_dx_core.model.trainable import names_that_learn
 from eye_dx_core.model.vit import TRUNKS, FundusVit, TrunkConfig, build_model
 from eye_dx_core.schema.condition import LABEL_SETS
@@ -114,6 +115,46 @@ def test_another_trunk_than_the_one_it_was_trained_on_is_refused(beside_its_trun
         load_checkpoint(beside_its_trunk)
 
 
+def a_reference(dim: int = 24) -> Reference:
+    torch.manual_seed(4)
+    axes = torch.linalg.qr(torch.randn(dim, 8))[0]
+    return Reference(torch.randn(3, dim), axes, torch.rand(8) + 1, torch.tensor(0.5), torch.tensor(2.5))
+
+
+def test_what_the_training_photographs_look_like_is_saved_and_bound_by_the_hash(tmp_path):
+    pooled, known = torch.randn(5, 24), a_reference()
+
+    with_it = save_checkpoint(tmp_path, a_model(), a_card(), trunk=None, reference=known)
+    found = load_checkpoint(tmp_path)
+
+    assert found.reference is not None
+    assert torch.equal(found.reference.distances(pooled), known.distances(pooled))
+    assert found.sha256 == with_it != save_checkpoint(tmp_path / "without", a_model(), a_card(), trunk=None)
+
+
+def test_a_checkpoint_beside_its_trunk_keeps_its_reference(beside_its_trunk):
+    card, trunk = load_checkpoint(beside_its_trunk).card, beside_its_trunk.with_name("trunk.safetensors")
+    assert load_checkpoint(beside_its_trunk).reference is None  # as in checkpoints from before there was one
+
+    save_checkpoint(beside_its_trunk, a_model(), card, trunk=trunk, reference=a_reference())
+
+    photos = torch.randn(4, 3, 32, 32)
+    assert load_checkpoint(beside_its_trunk).reference is not None
+    assert torch.equal(load_checkpoint(beside_its_trunk).model(photos), a_model()(photos))
+
+
+@pytest.mark.parametrize("drop", ["reference.unit", None])
+def test_a_reference_that_is_not_whole_or_of_another_width_is_refused(tmp_path, drop):
+    save_checkpoint(tmp_path, a_model(), a_card(), trunk=None, reference=a_reference(24 if drop else 16))
+    kept = {name: value for name, value in load_file(tmp_path / "model.safetensors").items() if name != drop}
+    save_file(kept, tmp_path / "model.safetensors")
+    card = a_card().model_copy(update={"weights_sha256": file_sha256(tmp_path / "model.safetensors")})
+    (tmp_path / "card.json").write_text(card.model_dump_json(), encoding="utf-8")
+
+    with pytest.raises(BadCheckpoint, match=r"do not fit the card: axes, .* are no reference of 24 numbers"):
+        load_checkpoint(tmp_path)
+
+
 @pytest.mark.parametrize(("bottleneck", "megabytes"), [(8, 4), (64, 26)])
 def test_adapters_of_a_full_size_trunk_are_a_small_file(tmp_path, bottleneck, megabytes):
     shape, adapters = TRUNKS["retfound_mae"], AdapterConfig(bottleneck=bottleneck)
@@ -125,7 +166,9 @@ def test_adapters_of_a_full_size_trunk_are_a_small_file(tmp_path, bottleneck, me
     trunk = tmp_path / "trunk.safetensors"
     trunk.write_bytes(b"stands for 1.2 GB")
 
-    save_checkpoint(tmp_path / "c", model, a_card().model_copy(update={"trunk": shape, "adapters": adapters}), trunk=trunk)
+    reference = Reference(torch.empty(8, 1024), torch.empty(1024, 64), torch.empty(64), torch.tensor(1.0), torch.tensor(1.0))
+    card = a_card().model_copy(update={"trunk": shape, "adapters": adapters})
+    save_checkpoint(tmp_path / "c", model, card, trunk=trunk, reference=reference)
 
     assert (tmp_path / "c" / "model.safetensors").stat().st_size <= megabytes * 1e6
 

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from eye_dx_core.queue.announcing import announce_diagnosis, announce_report
 from eye_dx_core.queue.topology import QueueNames
-from eye_dx_core.schema.case import WireFormat
+from eye_dx_core.schema.case import Laterality, WireFormat
 from eye_dx_core.schema.condition import LABELS
+from eye_dx_core.schema.diagnosis import EvidenceMap
 from eye_dx_core.schema.outgoing import NotAssessed
-from tests.builders import NOON, a_case, a_diagnosis, a_report
+from tests.builders import NOON, a_case, a_diagnosis, a_disputed_eye, a_rejected_eye, a_report, an_eye_diagnosis, routed
 
 NAMES = QueueNames()
 PARTNER_CASE = a_case(wire=WireFormat.FOUR_QUEUE)
@@ -33,6 +34,47 @@ def test_an_ai_result_has_the_shape_of_the_mission_in_our_envelope():
     assert body["body"]["abnormal_areas"] == ["黄斑区"]
     assert body["body"]["patient_id"] == "P2025001"
     assert [eye["eye"] for eye in body["body"]["eyes"]] == ["OD", "OS"]
+
+
+def test_an_ai_result_tells_each_eye_with_quality_sides_evidence_and_urgency():
+    eyes = (a_rejected_eye(Laterality.RIGHT), a_disputed_eye(Laterality.LEFT))
+    diagnosis = routed(a_diagnosis().model_copy(update={"eyes": eyes}))
+
+    right, left = json.loads(announce_diagnosis(a_case(), diagnosis, names=NAMES, now=NOON).body)["body"]["eyes"]
+    assert (right["urgency"], right["within_days"], right["photos"][0]["quality"]["level"]) == ("routine", 91, "reject")
+    assert right["photos"][0]["quality"]["issues"][0]["advice_zh"] == "照片过暗：请提高闪光强度，待瞳孔散大后重拍。"
+    assert [(one["source"], one["eye"]) for one in left["photos"][0]["eye_claims"]] == [("message", "OS"), ("picture", "OD")]
+    assert [one["photos"][0]["is_eye_disputed"] for one in (right, left)] == [False, True]
+    assert left["answer_set"] == ["D4"]
+
+
+def test_evidence_goes_out_by_zone_and_strength_and_not_patch_by_patch():
+    evidence = EvidenceMap(rows=1, columns=1, weights=(255,), deletion_score=1.0)
+    eye = an_eye_diagnosis(Laterality.RIGHT, "D3")
+    eye = eye.model_copy(update={"photos": tuple(photo.model_copy(update={"evidence": evidence}) for photo in eye.photos)})
+    message = announce_diagnosis(a_case(), a_diagnosis().model_copy(update={"eyes": (eye,)}), names=NAMES, now=NOON)
+
+    (told,) = json.loads(message.body)["body"]["eyes"]
+    assert told["areas"] == [{"zone": "macula", "name_zh": "黄斑区", "strength": 0.7}]
+    assert (told["abnormal_areas"], told["dr_grade"]) == (["黄斑区"], 3)
+    assert b"weights" not in message.body
+
+
+def test_the_urgency_of_a_case_is_a_proposal_until_a_doctor_has_spoken():
+    result = json.loads(announce_diagnosis(a_case(), a_diagnosis(), names=NAMES, now=NOON).body)["body"]
+    report = json.loads(announce_report(a_case(), a_diagnosis(), a_report(), names=NAMES, now=NOON).body)["body"]["ai_diagnosis"]
+
+    assert (result["routing"]["urgency"], result["routing_status"]) == ("urgent", "proposed")
+    assert result["routing_note_zh"] == "AI 建议，待医生确认。转诊规则尚未经临床负责人签署。"
+    assert (report["routing_status"], report["routing_note_zh"][:17]) == ("reviewed", "AI 建议，以医生的结论和建议为准")
+    assert {one["rule"]: bool(one["source"]) for one in result["routing"]["reasons"]} == {"A": True, "N": True}
+
+
+def test_what_was_read_before_there_were_rules_is_answered_without_urgency():
+    old = a_diagnosis().model_copy(update={"routing": None, "eyes": (an_eye_diagnosis(Laterality.RIGHT, "A"),)})
+
+    body = json.loads(announce_diagnosis(a_case(), old, names=NAMES, now=NOON).body)["body"]
+    assert (body["routing"], body["eyes"][0]["urgency"]) == (None, None)
 
 
 def test_no_name_and_no_phone_leaves_by_queue():

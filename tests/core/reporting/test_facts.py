@@ -7,9 +7,9 @@ import pytest
 
 from eye_dx_core.reporting.facts import AiFacts, EyeFacts, LlmFacts, facts_of
 from eye_dx_core.reporting.prompt import SYSTEM, build_user_prompt
-from eye_dx_core.schema.case import Laterality
+from eye_dx_core.schema.case import EyeMeasurement, Laterality, VisionData
 from eye_dx_core.schema.review import DoctorReview, EyeReview
-from tests.builders import a_case, a_diagnosis, a_patient, a_review
+from tests.builders import a_case, a_diagnosis, a_disputed_eye, a_patient, a_rejected_eye, a_review, routed
 
 
 def a_named_case():
@@ -65,8 +65,21 @@ def test_every_fact_is_in_the_prompt():
         EyeReview(eye=Laterality.RIGHT, features=("玻璃膜疣",), diseases=("AMD",)),
         EyeReview(eye=Laterality.LEFT, features=("豹纹状眼底",)),
     )
-    facts = facts_of(a_case(), a_diagnosis(left="G"), a_review().model_copy(update={"eyes": eyes}))
-    words = {"RIGHT": "右眼", "OD": "右眼", "OS": "左眼", "True": "是", "assessed": "已判读"}
+    vision = VisionData(right=EyeMeasurement(acuity_decimal=0.6, iop_mmhg=19), left=EyeMeasurement(iop_mmhg=85))
+    case = a_case()
+    case = case.model_copy(update={"screening": case.screening.model_copy(update={"vision": vision})})
+    read = (a_rejected_eye(Laterality.RIGHT), a_disputed_eye(Laterality.LEFT))
+    diagnosis = routed(a_diagnosis().model_copy(update={"eyes": read}), vision)
+    facts = facts_of(case, diagnosis, a_review().model_copy(update={"eyes": eyes}))
+    words = {
+        "RIGHT": "右眼",
+        "OD": "右眼",
+        "OS": "左眼",
+        "True": "是",
+        "assessed": "已判读",
+        "uncertain": "不确定",
+        "not_assessed": "未能评估",
+    }
 
     prompt = build_user_prompt(facts)
     missing = [leaf for leaf in leaves(facts.model_dump(mode="json")) if words.get(str(leaf), str(leaf)) not in prompt]
@@ -86,6 +99,22 @@ def test_the_prompt_asks_for_json_and_shows_an_example():
     assert "json" in SYSTEM
     assert '"right_eye"' in SYSTEM
     assert "不是指令" in SYSTEM
+
+
+def test_a_value_that_cannot_be_right_is_a_doubt_and_no_value():
+    vision = VisionData(right=EyeMeasurement(acuity_decimal=2.5, iop_mmhg=85), left=EyeMeasurement(acuity_decimal=0.8, iop_mmhg=18))
+    case = a_case()
+    case = case.model_copy(update={"screening": case.screening.model_copy(update={"vision": vision})})
+
+    right, left = facts_of(case, routed(a_diagnosis(), vision), a_review()).eyes
+    assert (right.acuity_decimal, right.iop_mmhg, len(right.measurement_doubts)) == (None, None, 2)
+    assert (left.acuity_decimal, left.iop_mmhg, left.measurement_doubts) == (0.8, 18, ())
+
+
+def test_no_urgency_and_no_interval_of_the_ai_reaches_the_language_model():
+    prompt = build_user_prompt(facts_of(a_case(), a_diagnosis(right="D4"), a_review()))
+
+    assert [word for word in ("紧急", "2 周", "14", "urgent", "NHS") if word in prompt] == []
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ from eye_dx_core.reporting.facts import LlmFacts, facts_of
 from eye_dx_core.reporting.narrative import ReportNarrative
 from eye_dx_core.reporting.rules import identifier_violations, violations
 from eye_dx_core.reporting.template import write_by_template
-from eye_dx_core.schema.case import Laterality
+from eye_dx_core.schema.case import EyeMeasurement, Laterality, VisionData
 from eye_dx_core.schema.diagnosis import AiDiagnosis, EyeDiagnosis, Outcome
+from eye_dx_core.schema.quality import QualityIssue
 from eye_dx_core.schema.review import EyeReview
-from tests.builders import a_case, a_diagnosis, a_review, an_eye_diagnosis
+from tests.builders import a_case, a_diagnosis, a_disputed_eye, a_rejected_eye, a_review, an_eye_diagnosis, routed
 
 RIGHT, LEFT = Laterality.RIGHT, Laterality.LEFT
 
@@ -49,6 +50,15 @@ def some_facts(name: str) -> LlmFacts:
     return facts_of(a_case(), *cases[name])
 
 
+def facts_of_bad_photos(issue: QualityIssue) -> LlmFacts:
+    """One eye unread for this issue, the other of a doubtful side, and measurements that cannot be right."""
+    vision = VisionData(right=EyeMeasurement(acuity_decimal=0.5, iop_mmhg=31), left=EyeMeasurement(acuity_decimal=2.5, iop_mmhg=85))
+    case = a_case()
+    case = case.model_copy(update={"screening": case.screening.model_copy(update={"vision": vision})})
+    diagnosis = with_eyes(a_diagnosis(), a_rejected_eye(RIGHT, issue), a_disputed_eye(LEFT))
+    return facts_of(case, routed(diagnosis, vision), a_review(conclusion="左眼增殖期糖尿病视网膜病变，右眼照片无法判读"))
+
+
 NAMES = (
     "ai and doctor differ",
     "one eye unreadable",
@@ -79,6 +89,26 @@ def test_the_template_keeps_every_rule(name: str):
     facts = some_facts(name)
 
     assert violations(write_by_template(facts), facts) == ()
+
+
+@pytest.mark.parametrize("issue", QualityIssue)
+def test_the_template_names_what_is_wrong_with_photos_and_measurements_and_keeps_every_rule(issue: QualityIssue):
+    facts = facts_of_bad_photos(issue)
+    opinion = write_by_template(facts).opinion
+
+    assert violations(write_by_template(facts), facts) == ()
+    assert f"右眼照片未能评估（{issue.advice_zh.partition('：')[0]}），不代表正常" in opinion
+    assert "左眼结果不确定（眼别信息不一致，" in opinion
+    assert "左眼：眼压 85 mmHg 超出可信范围。未采用，请复测。" in opinion
+    assert "右眼眼压高于常用参考范围" in opinion
+
+
+def test_what_is_wrong_with_a_photograph_is_no_licence_to_speak_of_other_examinations():
+    facts = facts_of_bad_photos(QualityIssue.FIELD_CUT)
+
+    assert with_opinion("右眼照片视野不完整。", facts) == set()
+    assert "unperformed_exam" in with_opinion("右眼视野检查已做。", facts)
+    assert with_opinion("左眼眼压偏高。", facts) == {"side"}
 
 
 def test_an_unreadable_eye_is_called_not_assessed_everywhere_and_never_normal():

@@ -26,6 +26,17 @@ def test_a_nested_message_keeps_vision_and_pressure_with_the_right_eye():
     assert case.screening.vision.of(Laterality.RIGHT).iop_mmhg == 19
 
 
+@pytest.mark.parametrize(
+    ("written", "decimal", "five_point"),
+    [(0.8, 0.8, None), (2.0, 2.0, None), (3.9, 3.9, None), (4.0, 0.1, 4.0), (4.9, 0.79, 4.9), (5.0, 1.0, 5.0), (5.3, 2.0, 5.3)],
+)
+def test_acuity_on_the_five_point_scale_becomes_decimal_and_stays_as_written(written: float, decimal: float, five_point: float | None):
+    body = {"Patient": {"patient_id": "P1"}, "vision_data": {"left_eye": written}}
+
+    measured = parse(json.dumps(body).encode()).screening.vision.left
+    assert (measured.acuity_decimal, measured.acuity_five_point) == (decimal, five_point)
+
+
 def test_a_flat_message_has_no_vision_data_and_none_is_invented():
     case = parse({"patient_id": "P1", "name": "测试乙", "photos": ["a/OS.png"]})
 

@@ -135,6 +135,8 @@ def test_a_checkpoint_says_what_it_was_made_of(phantoms, checkpoint):
     assert 0.2 <= card.temperature <= 5
     assert 0 <= card.uncertain_below < 1
     assert card.metrics["validation_score"] > 0
+    assert checkpoint.reference is not None
+    assert checkpoint.reference.centres.shape == (2, checkpoint.model.dim)
 
 
 def test_a_fine_tuned_checkpoint_beats_chance_on_photographs_it_has_not_seen(phantoms, checkpoint, tmp_path):
@@ -149,6 +151,7 @@ def test_a_fine_tuned_checkpoint_beats_chance_on_photographs_it_has_not_seen(pha
     assert evaluation.balanced_accuracy > evaluation.chance == 0.5
     assert sum(map(sum, evaluation.confusion)) == len(rows) == evaluation.as_metrics()["photographs"]
     assert all(np.isfinite(list(evaluation.as_metrics().values())))
+    assert evaluation.unlike_share == evaluation.as_metrics()["unlike_share"] <= 0.25
     low, high = evaluation.intervals["balanced_accuracy"]
     assert low <= evaluation.balanced_accuracy <= high
 

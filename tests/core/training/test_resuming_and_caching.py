@@ -133,8 +133,8 @@ def test_kept_tokens_give_the_gradients_of_the_whole_way(tmp_path: Path, method:
     kept = TokenStore(tmp_path, TINY, "t", 0, dtype=torch.float32).keep(lambda: cached, feed, depth=depth, views=1)
     everything = np.arange(len(feed))
 
-    whole = gradients(plain, feed.read(plain, everything), method)
-    short = gradients(cached, kept.read(cached, everything), method)
+    whole = gradients(plain, plain.logits_from_pooled(feed.pool(plain, everything)), method)
+    short = gradients(cached, cached.logits_from_pooled(kept.pool(cached, everything)), method)
 
     assert whole.keys() == short.keys() == set(select_trainable(plain, method))
     for name, gradient in whole.items():

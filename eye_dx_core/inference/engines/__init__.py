@@ -1,0 +1,1 @@
+"""What computes the model's answers, each in a file of its own; `choosing` picks one."""

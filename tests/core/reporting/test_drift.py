@@ -1,0 +1,155 @@
+"""Whether a day's readings are like those of the days before, and nothing said where there are too few."""
+
+from collections.abc import Iterator
+from datetime import date
+
+import numpy as np
+import pytest
+
+from eye_dx_core.records.port import CaseRecord
+from eye_dx_core.reporting.daily import daily_figure, daily_markdown, summarise_day
+from eye_dx_core.reporting.drift import Drift, DriftSubject, DriftVerdict, SubjectDrift, measure_drift
+from eye_dx_core.reporting.stability import count_names, count_numbers, psi, psi_by_chance
+from eye_dx_core.schema.diagnosis import PhotoPrediction
+from eye_dx_core.schema.quality import Quality, QualityIssue, QualityLevel
+from tests.builders import a_case, a_diagnosis
+
+GOOD, BLURRED = Quality(level=QualityLevel.GOOD), Quality(level=QualityLevel.USABLE, issues=(QualityIssue.BLURRED,))
+
+
+def read_cases(
+    count: int, *, seed: int, ill: float = 0.3, blurred: float = 0.1, sureness: float = 8.0, farness: float = 1.0, sha256: str = "f" * 64
+) -> Iterator[CaseRecord]:
+    """Cases of two photographs each, as a clinic with these habits would send them."""
+    rng = np.random.default_rng(seed)
+    for number in range(count):
+        case_id = f"case-{seed}-{number}"
+        right, left = ("A" if rng.random() < ill else "N" for _ in range(2))
+        diagnosis = a_diagnosis(case_id, right=right, left=left)
+        eyes = tuple(
+            eye.model_copy(update={"photos": tuple(_seen(photo, rng, blurred, sureness, farness) for photo in eye.photos)})
+            for eye in diagnosis.eyes
+        )
+        yield CaseRecord(case=a_case(case_id), diagnosis=diagnosis.model_copy(update={"eyes": eyes, "checkpoint_sha256": sha256}))
+
+
+def _seen(photo: PhotoPrediction, rng: np.random.Generator, blurred: float, sureness: float, farness: float) -> PhotoPrediction:
+    quality = BLURRED if rng.random() < blurred else GOOD
+    measured = {"confidence": float(rng.beta(sureness, 2)), "distance": farness * float(rng.lognormal(-0.7, 0.2)), "quality": quality}
+    return photo.model_copy(update=measured)
+
+
+def drift_of(drift: Drift | None, subject: DriftSubject) -> SubjectDrift:
+    assert drift is not None
+    return next(one for one in drift.subjects if one.subject is subject)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "known"),
+    [
+        ((500, 500), (500, 500), 0.0),
+        ((5000, 5000), (6000, 4000), 0.0405),  # 0.1 ln(0.6/0.5) - 0.1 ln(0.4/0.5)
+        ((9000, 1000), (5000, 5000), 0.8789),  # 0.4 ln 9
+    ],
+)
+def test_the_index_has_its_textbook_values(before: tuple[int, int], now: tuple[int, int], known: float):
+    assert psi({"a": (before[0], now[0]), "b": (before[1], now[1])}) == pytest.approx(known, abs=2e-3)
+
+
+def test_an_empty_bin_gives_a_number():
+    assert 1 < psi({"a": (100, 0), "b": (0, 100)}) < 20
+
+
+def test_numbers_are_counted_in_the_tenths_of_those_before():
+    before = {number / 100: 1 for number in range(100)}
+
+    histogram = count_numbers(before, {0.05: 3, 0.95: 7, 7.0: 1, -1.0: 1})
+
+    assert [was for was, _ in histogram.values()] == [10] * 10
+    assert [now for _, now in histogram.values()] == [4, 0, 0, 0, 0, 0, 0, 0, 0, 8]
+    assert next(iter(histogram)) == "< 0.1"
+    assert list(histogram)[-1] == "≥ 0.9"
+
+
+def test_equal_numbers_share_a_bin_and_leaving_them_is_seen():
+    assert psi(count_numbers({1.0: 300}, {1.0: 60})) < 0.1
+    assert psi(count_numbers({1.0: 300}, {0.4: 60})) > 1
+
+
+def test_the_index_of_one_population_stays_under_what_chance_allows():
+    rng, limit, over = np.random.default_rng(5), psi_by_chance(200, 50, bins=4), 0
+
+    for _ in range(400):
+        before, now = (dict(zip("abcd", rng.multinomial(size, [0.4, 0.3, 0.2, 0.1]).tolist(), strict=True)) for size in (200, 50))
+        over += psi(count_names(before, now)) > limit
+
+    assert over <= 4
+    assert limit < psi(count_names({"a": 80, "b": 60, "c": 40, "d": 20}, {"a": 10, "b": 10, "c": 10, "d": 20}))
+
+
+def test_a_day_like_those_before_is_stable_in_everything():
+    drift = measure_drift(list(read_cases(60, seed=1)), read_cases(300, seed=2))
+
+    assert drift is not None
+    assert {one.verdict for one in drift.subjects} == {DriftVerdict.STABLE}
+    assert drift.drifted == ()
+    assert all(one.photos == 120 and one.reference_photos == 600 for one in drift.subjects)
+
+
+@pytest.mark.parametrize(
+    ("habit", "subject", "grown"),
+    [
+        ({"ill": 0.8}, DriftSubject.CONCLUSIONS, "A: 34% →"),
+        ({"blurred": 0.5}, DriftSubject.QUALITY, "usable, blurred: 9% →"),
+        ({"sureness": 3.0}, DriftSubject.CONFIDENCE, "<"),
+        ({"farness": 1.5}, DriftSubject.DISTANCE, "≥"),
+    ],
+)
+def test_what_changed_has_drifted_and_nothing_else(habit: dict[str, float], subject: DriftSubject, grown: str):
+    drift = measure_drift(list(read_cases(60, seed=1, **habit)), read_cases(300, seed=2))
+
+    assert drift is not None
+    assert [one.subject for one in drift.drifted] == [subject]
+    assert (drift.drifted[0].grew_most or "").startswith(grown)
+
+
+def test_too_few_photographs_are_not_assessed():
+    for day, before in ((20, 300), (60, 90)):
+        drift = measure_drift(list(read_cases(day, seed=1, ill=0.9)), read_cases(before, seed=2))
+
+        assert drift is not None
+        assert {one.verdict for one in drift.subjects} == {DriftVerdict.NOT_ASSESSED}
+        assert "too few" in str(drift.subjects[0])
+
+
+def test_only_readings_of_the_same_weights_are_compared():
+    today = [*read_cases(60, seed=1), *read_cases(20, seed=3, sha256="e" * 64)]
+
+    drift = measure_drift(today, read_cases(300, seed=2, sha256="e" * 64))
+
+    assert drift_of(drift, DriftSubject.CONCLUSIONS).photos == 120
+    assert drift_of(drift, DriftSubject.CONCLUSIONS).reference_photos == 0
+
+
+def test_readings_from_before_quality_and_distance_were_stored_are_compared_by_what_they_have():
+    old = [CaseRecord(case=a_case(f"case-{n}"), diagnosis=a_diagnosis(f"case-{n}")) for n in range(300)]
+
+    drift = measure_drift(list(read_cases(60, seed=1, ill=0.5)), iter(old))
+
+    assert drift_of(drift, DriftSubject.QUALITY).verdict is DriftVerdict.NOT_ASSESSED
+    assert drift_of(drift, DriftSubject.CONCLUSIONS).verdict is DriftVerdict.STABLE
+
+
+def test_a_day_without_readings_has_no_drift():
+    assert measure_drift([CaseRecord(case=a_case())], read_cases(5, seed=1)) is None
+
+
+def test_the_page_and_the_figure_show_the_drift():
+    report = summarise_day(read_cases(60, seed=1, ill=0.8), [], day=date(2026, 3, 2), before=read_cases(300, seed=2))
+
+    page = daily_markdown(report)
+
+    assert "Drift 漂移: model version 3" in page
+    assert "| conclusions | **drift 漂移** |" in page
+    assert "| quality | stable 稳定 |" in page
+    assert len(daily_figure(report)) <= 60_000

@@ -1,0 +1,53 @@
+"""The daily report as an asset: what the operator sees of a day, and the warning when the readings are not as before."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from eye_dx_core.records.memory import MemoryRecords
+from eye_dx_core.settings import Settings
+from eye_dx_dagster.defs.reports.assets import daily_diagnosis_report
+from tests.builders import NOON, a_case, a_diagnosis
+
+pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning", "ignore::DeprecationWarning")
+DAY = NOON.date()
+
+
+def add_readings(records: MemoryRecords, count: int, *, right: str, days_ago: int) -> None:
+    for number in range(count):
+        case_id = f"case-{days_ago}-{number}"
+        records.add_case(a_case(case_id).model_copy(update={"received_at": NOON - timedelta(days=days_ago)}), b"{}")
+        records.add_diagnosis(a_diagnosis(case_id, right=right), [])
+
+
+def report_of_the_day(records: MemoryRecords, folder: Path) -> dg.ExecuteInProcessResult:
+    given = {"settings": Settings(state_dir=folder), "records": records}
+    with dg.instance_for_test() as instance:
+        return dg.materialize([daily_diagnosis_report], resources=given, instance=instance, partition_key=DAY.isoformat())
+
+
+def test_a_day_of_other_findings_than_before_warns_and_says_what_grew(tmp_path: Path):
+    records = MemoryRecords()
+    add_readings(records, 200, right="N", days_ago=3)
+    add_readings(records, 200, right="A", days_ago=40)  # too long ago to count
+    add_readings(records, 40, right="A", days_ago=0)
+
+    result = report_of_the_day(records, tmp_path)
+
+    (check,) = result.get_asset_check_evaluations()
+    assert (check.check_name, check.passed, check.severity) == ("reading_has_not_drifted", False, dg.AssetCheckSeverity.WARN)
+    assert "conclusions drift, PSI 3.33 (A: 0% → 50%)" in (check.description or "")
+    (event,) = result.get_asset_materialization_events()
+    assert event.step_materialization_data.materialization.metadata["psi_conclusions"].value > 0.25
+
+
+def test_a_new_installation_has_too_few_readings_to_speak_of_drift(tmp_path: Path):
+    records = MemoryRecords()
+    add_readings(records, 8, right="N", days_ago=0)
+
+    (check,) = report_of_the_day(records, tmp_path).get_asset_check_evaluations()
+
+    assert check.passed
+    assert "conclusions not assessed, too few: 16 photographs, 0 before (50 and 200 are needed)" in (check.description or "")
