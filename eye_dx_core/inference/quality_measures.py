@@ -77,6 +77,7 @@ def _build_grid() -> tuple[Plane, NDArray[np.int64], NDArray[np.int64]]:
 
 _DISTANCE, _SECTOR, _RIM_PART = _build_grid()
 _DISC, _INSIDE, _CORE = _DISTANCE < 1, _DISTANCE < 0.96, _DISTANCE < 0.9
+_HALF_PARTS = [np.flatnonzero(_SECTOR[::2, ::2] == part) for part in range(_SECTORS + 1)]
 _EDGE, _AROUND = (_DISTANCE > 0.9) & (_DISTANCE < 0.97), (_DISTANCE > 1.03) & (_DISTANCE < 1.1)
 
 
@@ -89,7 +90,7 @@ def measure(rgb: Rgb, field: FieldOfView, *, pixels_across: float) -> Measures:
         pixels_across: of the file across the field; the decoded photograph may be smaller.
     """
     wider = field.model_copy(update={"radius": field.radius * _MARGIN})
-    square = crop_to_field(rgb, size=WORKING_SIZE, field=wider)
+    square = _crop(rgb, wider)
     red, green, blue = (np.ascontiguousarray(square[..., channel], dtype=np.float32) for channel in range(3))
     framed = _framed(rgb, wider)
     brightest = np.maximum(np.maximum(red, green), blue)
@@ -114,6 +115,14 @@ def measure(rgb: Rgb, field: FieldOfView, *, pixels_across: float) -> Measures:
         bluish=np.count_nonzero(lit & (blue > red + 6) & (blue > green - 6)) / lit_count,
         rim=_rim(brightest, framed),
     )
+
+
+def _crop(rgb: Rgb, wider: FieldOfView) -> Rgb:
+    """The square that is measured. A large photograph is averaged down by a whole number first, at a fifth of the cost of a resize."""
+    factor = max(1, int(2 * wider.radius / WORKING_SIZE))
+    reduced = np.asarray(Image.fromarray(rgb).reduce(factor))
+    field = FieldOfView(center_x=wider.center_x / factor, center_y=wider.center_y / factor, radius=wider.radius / factor)
+    return crop_to_field(reduced, size=WORKING_SIZE, field=field)
 
 
 def _framed(rgb: Rgb, wider: FieldOfView) -> Mask:
@@ -174,9 +183,14 @@ def _detail(green: Plane, light: _Light) -> dict[str, float]:
 
 def _by_part(plane: Plane, inner: Mask, quantile: float) -> Plane:
     """The quantile in each of the nine parts, of a plane of half the size; nan for a part of which too little is lit."""
-    parts = _SECTOR[::2, ::2]
-    inside = (plane[inner & (parts == part)] for part in range(_SECTORS + 1))
-    return np.array([np.quantile(values, quantile) if values.size > 100 else np.nan for values in inside])
+    inside = (plane.ravel()[part[inner.ravel()[part]]] for part in _HALF_PARTS)
+    return np.array([_quantile(values, quantile) if values.size > 100 else np.nan for values in inside])
+
+
+def _quantile(values: Plane, quantile: float) -> float:
+    """Without interpolation, which takes numpy's own far longer than finding the value."""
+    place = int(quantile * (values.size - 1))
+    return float(np.partition(values, place)[place])
 
 
 def _without_noise(measured: Any, noise: Any) -> Any:  # noqa: ANN401 - numbers or arrays of numpy's

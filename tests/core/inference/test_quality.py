@@ -167,29 +167,28 @@ def test_the_camera_in_the_file_decides_which_rules_hold_also_in_a_worker(tmp_pa
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("default: {sharpnes: {flag_below: 1}}", r"default\.sharpnes: Extra inputs"),
-        ("default: {vessels: {flag_below: high}}", r"default\.vessels\.flag_below: .*number"),
-        ("default: {lit: {flag_below: 0.1}}", r"default\.lit: .*reject_below is above flag_below"),
-        ("cameras: {Maker X1: {fundus: {rim_at_least: -1}}}", r"cameras\.maker x1\.fundus\.rim_at_least: "),
-        ("camera: {}", "camera: Extra inputs"),
-        ("[1, 2]", "the file: "),
-        ("default: {", "is no YAML"),
+        ("default: {sharpnes: {flag_below: 1}}", r": default\.sharpnes: Extra inputs"),
+        ("default: {vessels: {flag_below: high}}", r": default\.vessels\.flag_below: .*number"),
+        ("default: {lit: {flag_below: 0.1}}", r": default\.lit: .*reject_below is above flag_below"),
+        ("cameras: {Maker X1: {fundus: {rim_at_least: -1}}}", r": cameras\.maker x1\.fundus\.rim_at_least: "),
+        ("camera: {}", ": camera: Extra inputs"),
+        ("[1, 2]", ": the file: "),
+        ("default: {", " is no YAML"),
     ],
 )
 def test_a_wrong_file_is_refused_by_the_name_of_its_key(text: str, complaint: str, tmp_path: Path):
     file = tmp_path / "quality.yaml"
     file.write_text(text)
 
-    with pytest.raises(BadSettings, match=f"EYE_DX_QUALITY_FILE:? {complaint}"):
+    with pytest.raises(BadSettings, match=f"EYE_DX_QUALITY_FILE{complaint}"):
         load_rules(file)
-    with pytest.raises(BadSettings, match="names no readable file"):
+    with pytest.raises(BadSettings, match="EYE_DX_QUALITY_FILE names no readable file"):
         load_rules(tmp_path / "none.yaml")
 
 
 @pytest.mark.skipif(not FUNDUS5.is_dir(), reason="needs the photographs of ../shared/fundus5")
 def test_most_real_photographs_can_be_read():
-    with (FUNDUS5 / "manifest.csv").open() as file:
-        rows = list(csv.DictReader(file))[::20]
+    rows = list(csv.DictReader((FUNDUS5 / "manifest.csv").open()))[::20]
 
     levels = [prepare_photo(FUNDUS5 / row["file"], size=224).quality.level for row in rows]
 
