@@ -72,11 +72,11 @@ def _draw_drift(axes: Axes, drift: Sequence[DriftBar]) -> None:
     places = range(len(shown))
     bars = axes.barh(places, [one.psi for one in shown], color=[_AMBER if one.psi > one.stable_up_to else _INK for one in shown])
     axes.bar_label(bars, fmt="%.2f", padding=2, fontsize=8)
-    axes.plot([one.stable_up_to for one in shown], places, linestyle="none", marker="|", markersize=18, color=_GREY, label="stable up to")
+    axes.plot([one.stable_up_to for one in shown], places, linestyle="none", marker="|", markersize=18, color=_GREY)
     axes.set_yticks(places, [one.subject for one in shown])
     axes.margins(x=0.12)
     axes.set_xlim(left=0)
-    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    axes.set_xlabel("the mark: what an unchanged clinic stays under", fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
 
 
