@@ -9,11 +9,11 @@ from typing import TypeGuard, TypeVar
 import numpy as np
 
 from eye_dx_core.errors import BadPhoto
-from eye_dx_core.inference.evidence import find_zones
 from eye_dx_core.inference.intake import PhotoIntake, Prepared
 from eye_dx_core.inference.laterality import claims_of, decide_eye, has_conflict
 from eye_dx_core.inference.predictor import Predictor, SquareReading
 from eye_dx_core.inference.preparing import PreparedPhoto
+from eye_dx_core.inference.zones import find_zones, weights_of
 from eye_dx_core.schema.case import Case, FundusPhoto, Laterality
 from eye_dx_core.schema.diagnosis import AiDiagnosis, EyeDiagnosis, Outcome, PhotoPrediction
 from eye_dx_core.schema.quality import QualityLevel
@@ -74,6 +74,7 @@ def _conclude(seen: PhotoPrediction, prepared: PreparedPhoto, reading: SquareRea
     confidence = min(1.0, float(reading.probabilities[reading.condition_index]))
     doubt = "laterality_conflict" if has_conflict(seen.eye_claims) else None
     doubt = doubt or ("low_confidence" if confidence < predictor.card.uncertain_below else None)
+    evidence = None if doubt else reading.evidence
     return seen.model_copy(
         update={
             "outcome": Outcome.UNCERTAIN if doubt else Outcome.ASSESSED,
@@ -81,7 +82,8 @@ def _conclude(seen: PhotoPrediction, prepared: PreparedPhoto, reading: SquareRea
             "confidence": confidence,
             "probabilities": {one.code: float(p) for one, p in zip(predictor.labels, reading.probabilities, strict=True)},
             "answer_set": predictor.answer_set(reading.probabilities),
-            "abnormal_areas": () if doubt or label.is_normal else find_zones(reading.evidence, prepared.disc, seen.eye),
+            "evidence": evidence,
+            "abnormal_areas": find_zones(weights_of(evidence), prepared.disc, seen.eye) if evidence else (),
             "reason": doubt,
         }
     )

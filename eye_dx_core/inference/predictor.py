@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from eye_dx_core.inference.evidence import Map, evidence_maps
+from eye_dx_core.inference.evidence import Tokens, find_evidence, read_tokens
 from eye_dx_core.model.checkpoint import Checkpoint, CheckpointCard
 from eye_dx_core.schema.condition import Label
+from eye_dx_core.schema.diagnosis import EvidenceMap
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,8 @@ class SquareReading:
 
     probabilities: NDArray[np.float32]
     condition_index: int
-    evidence: Map
+    evidence: EvidenceMap | None
+    """None for a normal photograph, and where nothing was localised."""
 
 
 class Predictor:
@@ -61,15 +63,21 @@ class Predictor:
 
     def _read_batch(self, squares: NDArray[np.uint8]) -> list[SquareReading]:
         model, batch = self._checkpoint.model, self.card.preprocess.to_batch(squares)
+        tokens = read_tokens(model, batch)
         with torch.no_grad():
-            probabilities = self._checkpoint.probabilities(model(batch))
+            probabilities = self._checkpoint.probabilities(model.head(model.pool(tokens.late)))
         likeliest = probabilities.argmax(dim=1)
-        evidence = np.zeros((len(squares), *model.grid), dtype=np.float32)
-        # A normal photo has no abnormal areas, so nothing is spent on looking for them.
-        abnormal = [place for place, index in enumerate(likeliest.tolist()) if not self.labels[index].is_normal]
-        if abnormal:
-            evidence[abnormal] = evidence_maps(model, batch[abnormal], likeliest[abnormal])
         return [
             SquareReading(probabilities=row, condition_index=int(index), evidence=where)
-            for row, index, where in zip(probabilities.numpy(), likeliest, evidence, strict=True)
+            for row, index, where in zip(probabilities.numpy(), likeliest, self._look_for_evidence(tokens, likeliest, squares), strict=True)
         ]
+
+    def _look_for_evidence(self, tokens: Tokens, likeliest: torch.Tensor, squares: NDArray[np.uint8]) -> list[EvidenceMap | None]:
+        """Where each conclusion was seen. A normal photo has no abnormal areas, so nothing is spent on looking for them."""
+        abnormal = [place for place, index in enumerate(likeliest.tolist()) if not self.labels[index].is_normal]
+        evidence: list[EvidenceMap | None] = [None] * len(likeliest)
+        if abnormal:
+            found = find_evidence(self._checkpoint.model, tokens.of(abnormal), likeliest[abnormal], squares=squares[abnormal])
+            for place, where in zip(abnormal, found, strict=True):
+                evidence[place] = where
+        return evidence
