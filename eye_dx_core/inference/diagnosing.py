@@ -10,13 +10,13 @@ from typing import TypeGuard, TypeVar
 import numpy as np
 
 from eye_dx_core.errors import BadPhoto
-from eye_dx_core.inference.evidence import find_zones
 from eye_dx_core.inference.files import PhotoFile, readable
 from eye_dx_core.inference.intake import PhotoIntake, Prepared
 from eye_dx_core.inference.laterality import claims_of, decide_eye, has_conflict
 from eye_dx_core.inference.pairing import hold_duplicates, unseen_eye
 from eye_dx_core.inference.predictor import Predictor, SquareReading
 from eye_dx_core.inference.preparing import PreparedPhoto
+from eye_dx_core.inference.zones import find_zones, weights_of
 from eye_dx_core.model.reference import UNLIKE_ABOVE
 from eye_dx_core.routing.deciding import decide_eye_routing, decide_routing
 from eye_dx_core.routing.rules import RoutingRules, shipped_rules
@@ -100,6 +100,7 @@ def _conclude(seen: PhotoPrediction, prepared: PreparedPhoto, reading: SquareRea
     distance = predictor.distance(reading.embedding)
     doubt = doubt or ("unlike_training_photos" if distance is not None and distance > UNLIKE_ABOVE else None)
     doubt = doubt or ("low_confidence" if confidence < predictor.card.uncertain_below else None)
+    evidence = None if doubt else reading.evidence
     return seen.model_copy(
         update={
             "outcome": Outcome.UNCERTAIN if doubt else Outcome.ASSESSED,
@@ -107,8 +108,9 @@ def _conclude(seen: PhotoPrediction, prepared: PreparedPhoto, reading: SquareRea
             "confidence": confidence,
             "probabilities": {one.code: float(p) for one, p in zip(predictor.labels, reading.probabilities, strict=True)},
             "answer_set": predictor.answer_set(reading.probabilities),
-            "abnormal_areas": () if doubt or label.is_normal else find_zones(reading.evidence, prepared.disc, seen.eye),
             "distance": distance,
+            "evidence": evidence,
+            "abnormal_areas": find_zones(weights_of(evidence), prepared.disc, seen.eye) if evidence else (),
             "reason": doubt,
         }
     )

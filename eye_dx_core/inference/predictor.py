@@ -8,11 +8,12 @@ import torch
 from numpy.typing import NDArray
 
 from eye_dx_core.inference.engines.micro_batch import find_batch_size, is_out_of_memory
-from eye_dx_core.inference.engines.port import Engine
+from eye_dx_core.inference.engines.port import Answer, Engine
 from eye_dx_core.inference.engines.torch_engine import TorchEngine
-from eye_dx_core.inference.evidence import Map, evidence_maps
+from eye_dx_core.inference.evidence import find_evidence, read_tokens
 from eye_dx_core.model.checkpoint import Checkpoint, CheckpointCard
 from eye_dx_core.schema.condition import Label
+from eye_dx_core.schema.diagnosis import EvidenceMap
 from eye_dx_core.schema.engine import EngineName
 
 _log = logging.getLogger(__name__)
@@ -24,7 +25,8 @@ class SquareReading:
 
     probabilities: NDArray[np.float32]
     condition_index: int
-    evidence: Map
+    evidence: EvidenceMap | None
+    """None for a normal photograph, and where nothing was localised."""
     embedding: NDArray[np.float32]
     """Its pooled patch tokens, (dim,), before the norm of the head, which forgets what is odd about a photograph."""
 
@@ -102,21 +104,25 @@ class Predictor:
         answer = self._engine.read(batch)
         probabilities = self._checkpoint.probabilities(answer.logits)
         likeliest = probabilities.argmax(dim=1)
+        evidence = self._look_for_evidence(batch, answer, likeliest, squares)
         return [
             SquareReading(probabilities=row, condition_index=int(index), evidence=where, embedding=pooled)
-            for row, index, where, pooled in zip(
-                probabilities.numpy(), likeliest, self._look_for_evidence(batch, likeliest), answer.pooled.numpy(), strict=True
-            )
+            for row, index, where, pooled in zip(probabilities.numpy(), likeliest, evidence, answer.pooled.numpy(), strict=True)
         ]
 
-    def _look_for_evidence(self, batch: torch.Tensor, likeliest: torch.Tensor) -> Map:
-        """Where each conclusion was seen: (photo, down, across). The checkpoint's own model looks, in its own precision."""
+    def _look_for_evidence(
+        self, batch: torch.Tensor, answer: Answer, likeliest: torch.Tensor, squares: NDArray[np.uint8]
+    ) -> list[EvidenceMap | None]:
+        """Where each conclusion was seen. The checkpoint's own model looks, in its own precision.
+
+        A normal photograph has no abnormal areas, so nothing is spent on looking for them.
+        """
         model = self._checkpoint.model
-        evidence = np.zeros((len(batch), *model.grid), dtype=np.float32)
-        # A normal photo has no abnormal areas, so nothing is spent on looking for them.
         abnormal = [place for place, index in enumerate(likeliest.tolist()) if not self.labels[index].is_normal]
+        evidence: list[EvidenceMap | None] = [None] * len(likeliest)
         if abnormal:
-            evidence[abnormal] = evidence_maps(
-                model, batch[abnormal].to(model.head.weight), likeliest[abnormal].to(model.head.weight.device)
-            )
+            tokens = answer.tokens.of(abnormal) if answer.tokens else read_tokens(model, batch[abnormal].to(model.head.weight))
+            found = find_evidence(model, tokens, likeliest[abnormal].to(model.head.weight.device), squares=squares[abnormal])
+            for place, where in zip(abnormal, found, strict=True):
+                evidence[place] = where
         return evidence

@@ -1,8 +1,9 @@
 """The model's word: on a photo, on an eye, on a case."""
 
 from enum import StrEnum
+from typing import Annotated, Self
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, model_validator
 
 from eye_dx_core.schema.case import Laterality
 from eye_dx_core.schema.condition import LABELS, NOT_ASSESSED_EN, NOT_ASSESSED_ZH, UNCERTAIN_EN, UNCERTAIN_ZH, Label
@@ -34,6 +35,11 @@ class Zone(StrEnum):
     def name_zh(self) -> str:
         """The zone as it stands in a Chinese report."""
         return _ZONES_ZH[self]
+
+    @property
+    def name_en(self) -> str:
+        """The zone in English. Of the periphery, a photograph shows what lies at the edge of its field."""
+        return self.value.replace("_", " ")
 
 
 _ZONES_ZH = {
@@ -96,9 +102,16 @@ class EvidenceMap(Frozen):
 
     rows: int = Field(ge=1)
     columns: int = Field(ge=1)
-    weights: tuple[int, ...]
+    weights: tuple[Annotated[int, Field(ge=0, le=255)], ...]
+    """0 also stands for all that lies outside the field; 255 is the strongest place of this photograph, not of all."""
     deletion_score: float
-    """By how much more the conclusion's logit fell when the strongest fifth was hidden than when random fifths were."""
+    """By how much more the conclusion's logit fell when the strongest fifth of the field was hidden than when chance chose."""
+
+    @model_validator(mode="after")
+    def _fills_its_grid(self) -> Self:
+        if len(self.weights) != self.rows * self.columns:
+            raise ValueError("an evidence map has one weight per place")
+        return self
 
 
 class PhotoPrediction(_Reading):

@@ -49,7 +49,8 @@ class OpenVinoEngine:
         """See the port."""
         said = self._request.infer([batch.numpy()])
         # The arrays belong to the request, which overwrites them the next time.
-        return Answer(*(torch.from_numpy(np.array(said[place], dtype=np.float32)) for place in range(2)))
+        logits, pooled = (torch.from_numpy(np.array(said[place], dtype=np.float32)) for place in range(2))
+        return Answer(logits, pooled)
 
 
 class _LogitsAndPooled(nn.Module):

@@ -5,6 +5,7 @@ from typing import Protocol
 
 import torch
 
+from eye_dx_core.inference.evidence import Tokens
 from eye_dx_core.schema.engine import EngineName
 
 
@@ -16,6 +17,8 @@ class Answer:
     """(photo, class)."""
     pooled: torch.Tensor
     """The mean of the patch tokens, before the norm of the head: (photo, dim)."""
+    tokens: Tokens | None = None
+    """What the evidence is found in, as the engine has it; None where it keeps nothing of the way."""
 
 
 class Engine(Protocol):

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from eye_dx_core.inference.engines.port import Answer
+from eye_dx_core.inference.evidence import read_tokens
 from eye_dx_core.model.vit import FundusVit
 from eye_dx_core.schema.engine import EngineName
 
@@ -29,8 +30,9 @@ class TorchEngine:
         weight = self._model.head.weight
         if weight.is_cuda:
             batch = batch.pin_memory()  # without it, the copy would wait for the card to be idle
-        pooled = self._model.pool_patches(self._model.features(batch.to(weight.device, weight.dtype, non_blocking=True)))
-        return Answer(self._model.logits_from_pooled(pooled).float().cpu(), pooled.float().cpu())
+        tokens = read_tokens(self._model, batch.to(weight.device, weight.dtype, non_blocking=True))
+        pooled = tokens.late[:, self._model.trunk.num_prefix_tokens :].mean(dim=1)
+        return Answer(self._model.logits_from_pooled(pooled).float().cpu(), pooled.float().cpu(), tokens)
 
 
 def place(model: FundusVit, *, dtype: torch.dtype, device: torch.device) -> FundusVit:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -11,7 +10,6 @@ from eye_dx_core.dataset.phantom import Defect, render_phantom
 from eye_dx_core.dataset.phantom_folders import write_phantom_photo
 from eye_dx_core.inference import diagnosing
 from eye_dx_core.inference.diagnosing import diagnose_cases, worst_of
-from eye_dx_core.inference.evidence import find_zones
 from eye_dx_core.inference.intake import PhotoIntake
 from eye_dx_core.inference.landmarks import find_disc
 from eye_dx_core.inference.predictor import Predictor
@@ -19,7 +17,7 @@ from eye_dx_core.inference.sources.folders import FolderPhotos
 from eye_dx_core.model.checkpoint import load_checkpoint
 from eye_dx_core.model.reference import Reference
 from eye_dx_core.schema.case import Laterality
-from eye_dx_core.schema.diagnosis import Outcome, PhotoPrediction, Zone
+from eye_dx_core.schema.diagnosis import Outcome, PhotoPrediction
 from tests.builders import NOON, a_case, an_eye_diagnosis
 from tests.checkpoints import a_checkpoint, a_reference
 
@@ -76,6 +74,7 @@ def test_the_answer_does_not_depend_on_the_batch(visit: Path, tmp_path: Path):
         assert one.conclusion == other.conclusion
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
         assert one.distance == pytest.approx(other.distance, rel=1e-5)
+        assert one.abnormal_areas == other.abnormal_areas
 
 
 def test_a_case_is_read_per_eye_with_the_model_version(visit: Path, tmp_path: Path):
@@ -140,17 +139,3 @@ def test_the_disc_is_found_on_its_side():
         disc = find_disc(crop_to_field(render_phantom("N", eye=eye, seed=seed, size=224).rgb, size=224))
         found += disc is not None and (disc.x > 0) == (eye is RIGHT)
     assert found >= 18
-
-
-def test_evidence_in_one_place_names_its_zone_and_spread_evidence_none():
-    phantom = render_phantom("N", eye=LEFT, seed=3, size=224)
-    square = crop_to_field(phantom.rgb, size=224)
-    x, y = (round(value / 16) for value in phantom.fovea_xy)
-    at_fovea = np.zeros((14, 14))
-    at_fovea[y - 1 : y + 1, x - 1 : x + 1] = 1
-
-    (area,) = find_zones(at_fovea, find_disc(square), LEFT)
-
-    assert area.zone is Zone.MACULA
-    assert find_zones(np.ones((14, 14)), find_disc(square), LEFT) == ()
-    assert find_zones(np.zeros((14, 14)), find_disc(square), LEFT) == ()
