@@ -22,7 +22,7 @@ from eye_dx_core.schema.quality import Quality, QualityIssue
 
 SIZES = (512, 640, 768, 1024)
 SOUGHT = {
-    Defect.BLUR: (QualityIssue.BLURRED, QualityIssue.HAZY),
+    Defect.BLUR: (QualityIssue.BLURRED, QualityIssue.HAZY, QualityIssue.NO_DETAIL),
     Defect.UNDER_EXPOSED: (QualityIssue.TOO_DARK,),
     Defect.OVER_EXPOSED: (QualityIssue.TOO_BRIGHT,),
     Defect.CUT_FIELD: (QualityIssue.FIELD_CUT,),
