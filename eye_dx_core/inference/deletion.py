@@ -7,10 +7,10 @@ from eye_dx_core.model.vit import FundusVit
 
 _SHARE = 5
 """As many patches are hidden as one fifth of a whole field."""
-_LEAST_SHARE_OF_LEAD = 0.05
+_LEAST_SHARE_OF_LEAD, _LEAST_SCORE = 0.05, 0.2
 """Fifths that are chosen by chance differ from the even one by 0.03 to 0.05 of the lead (root mean square, two checkpoints), and 5 to 7
-of 100 maps that are drawn by chance come above this. It is a share of the lead, and not so many logits, because the logits of a
-model that was trained for longer lie farther apart."""
+of 100 maps that are drawn by chance come above this. It is a share of the lead because the logits of a model that was trained for
+longer lie farther apart; where the lead is small, a fifth of a logit is asked for."""
 
 
 @torch.no_grad()
@@ -52,7 +52,7 @@ def is_better_than_chance(scores: torch.Tensor, logits: torch.Tensor, condition_
     """
     chosen = logits.gather(1, condition_indices[:, None])[:, 0]
     lead = chosen - (logits.sum(dim=1) - chosen) / (logits.shape[1] - 1)
-    return scores > _LEAST_SHARE_OF_LEAD * lead.abs()
+    return scores > (_LEAST_SHARE_OF_LEAD * lead).clamp(min=_LEAST_SCORE)
 
 
 def even_order(grid: int) -> torch.Tensor:
