@@ -21,6 +21,7 @@ from eye_dx_core.model.reference import UNLIKE_ABOVE
 from eye_dx_core.routing.deciding import decide_eye_routing, decide_routing
 from eye_dx_core.routing.rules import RoutingRules, shipped_rules
 from eye_dx_core.schema.case import Case, FundusPhoto, Laterality, VisionData
+from eye_dx_core.schema.condition import Label
 from eye_dx_core.schema.diagnosis import AiDiagnosis, EyeDiagnosis, Outcome, PhotoPrediction
 from eye_dx_core.schema.quality import QualityLevel
 
@@ -96,10 +97,8 @@ def _predict(photo: FundusPhoto, prepared: Prepared, reading: SquareReading | No
 def _conclude(seen: PhotoPrediction, prepared: PreparedPhoto, reading: SquareReading, predictor: Predictor) -> PhotoPrediction:
     label = predictor.labels[reading.condition_index]
     confidence = min(1.0, float(reading.probabilities[reading.condition_index]))
-    doubt = "laterality_conflict" if has_conflict(seen.eye_claims) else None
     distance = predictor.distance(reading.embedding)
-    doubt = doubt or ("unlike_training_photos" if distance is not None and distance > UNLIKE_ABOVE else None)
-    doubt = doubt or ("low_confidence" if confidence < predictor.card.uncertain_below else None)
+    doubt = _find_doubt(seen, label, confidence, distance, predictor.card.uncertain_below)
     evidence = None if doubt else reading.evidence
     return seen.model_copy(
         update={
@@ -114,6 +113,19 @@ def _conclude(seen: PhotoPrediction, prepared: PreparedPhoto, reading: SquareRea
             "reason": doubt,
         }
     )
+
+
+def _find_doubt(seen: PhotoPrediction, label: Label, confidence: float, distance: float | None, uncertain_below: float) -> str | None:
+    """Why a reading gives no conclusion, the weightiest reason first; None when it may give one."""
+    hides_findings = seen.quality.hides_findings if seen.quality else None
+    if has_conflict(seen.eye_claims):
+        return "laterality_conflict"
+    if distance is not None and distance > UNLIKE_ABOVE:
+        return "unlike_training_photos"
+    if confidence < uncertain_below:
+        return "low_confidence"
+    # Signs of disease may hide behind it, so that nothing found does not mean normal; a sign that was found remains one.
+    return hides_findings.value if hides_findings and label.is_normal else None
 
 
 def _diagnose(case: Case, read: Sequence[ReadPhoto], predictor: Predictor, now: datetime) -> AiDiagnosis:

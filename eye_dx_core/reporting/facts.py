@@ -12,7 +12,10 @@ from eye_dx_core.schema.routing import ACUITY_IMPLAUSIBLE, IOP_IMPLAUSIBLE
 
 EYES = (Laterality.RIGHT, Laterality.LEFT)
 _OLDEST_AGE = 90
-_DOUBTS = {"low_confidence": "把握不足", "laterality_conflict": "眼别信息不一致"}
+_DOUBTS = {
+    "low_confidence": "把握不足", "laterality_conflict": "眼别信息不一致", "duplicate": "两眼收到同一张照片",
+    "unlike_training_photos": "与训练照片差异过大",
+} | {issue.value: issue.advice_zh.partition("：")[0] for issue in QualityIssue if issue.hides_findings}  # fmt: skip
 _GENDERS = {"男": "男", "male": "男", "m": "男", "女": "女", "female": "女", "f": "女"}
 
 

@@ -18,6 +18,7 @@ from eye_dx_core.model.checkpoint import load_checkpoint
 from eye_dx_core.model.reference import Reference
 from eye_dx_core.schema.case import Laterality
 from eye_dx_core.schema.diagnosis import Outcome, PhotoPrediction
+from eye_dx_core.training.feeds import pool_squares
 from tests.builders import NOON, a_case, an_eye_diagnosis
 from tests.checkpoints import a_checkpoint, a_reference
 
@@ -113,6 +114,16 @@ def test_a_photo_unlike_those_of_training_is_uncertain_whatever_the_model_says(v
     assert near[0].distance == pytest.approx(far[0].distance * 1e-6)
     assert near[0].outcome is Outcome.ASSESSED
     assert far[1].distance is None  # nothing was seen of it
+
+
+def test_what_is_compared_with_the_training_photos_is_what_training_kept_of_them(tmp_path: Path):
+    square = crop_to_field(render_phantom("A", eye=RIGHT, seed=6, size=96).rgb, size=64)[None]
+    predictor, checkpoint = a_predictor(tmp_path), load_checkpoint(tmp_path / "checkpoint")
+
+    (reading,) = predictor.read_squares(square)
+
+    kept = pool_squares(checkpoint.model, square, checkpoint.card.preprocess)[0].numpy()
+    assert reading.embedding == pytest.approx(kept, abs=1e-5)
 
 
 def test_a_checkpoint_that_does_not_know_its_training_photos_reads_without_a_distance(visit: Path, tmp_path: Path):

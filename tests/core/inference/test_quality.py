@@ -188,7 +188,8 @@ def test_a_wrong_file_is_refused_by_the_name_of_its_key(text: str, complaint: st
 
 @pytest.mark.skipif(not FUNDUS5.is_dir(), reason="needs the photographs of ../shared/fundus5")
 def test_most_real_photographs_can_be_read():
-    rows = list(csv.DictReader((FUNDUS5 / "manifest.csv").open()))[::20]
+    with (FUNDUS5 / "manifest.csv").open() as file:
+        rows = list(csv.DictReader(file))[::20]
 
     levels = [prepare_photo(FUNDUS5 / row["file"], size=224).quality.level for row in rows]
 

@@ -84,7 +84,7 @@ def test_bytes_and_a_dicom_tag_get_through(workers: PhotoWorkers):
     prepared = workers.prepare(dicom(ImageLaterality="L"), size=SIZE)
 
     assert isinstance(prepared, PreparedPhoto)
-    assert [(claim.source, claim.eye) for claim in prepared.eye_claims] == [(EyeClaimSource.DICOM, Laterality.LEFT)]
+    assert (EyeClaimSource.DICOM, Laterality.LEFT) in [(claim.source, claim.eye) for claim in prepared.eye_claims]
     assert_same(prepared, prepare_or_refuse(dicom(ImageLaterality="L"), size=SIZE))
 
 

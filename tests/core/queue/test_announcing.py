@@ -42,7 +42,7 @@ def test_an_ai_result_tells_each_eye_with_quality_sides_evidence_and_urgency():
 
     right, left = json.loads(announce_diagnosis(a_case(), diagnosis, names=NAMES, now=NOON).body)["body"]["eyes"]
     assert (right["urgency"], right["within_days"], right["photos"][0]["quality"]["level"]) == ("routine", 91, "reject")
-    assert right["photos"][0]["quality"]["issues"][0]["advice_zh"] == "照片过暗：请提高闪光强度，待瞳孔散大后重拍。"
+    assert right["photos"][0]["quality"]["issues"][0]["advice_zh"] == "照片过暗：请待瞳孔散大或提高闪光强度后重拍；仍过暗则转诊。"
     assert [(one["source"], one["eye"]) for one in left["photos"][0]["eye_claims"]] == [("message", "OS"), ("picture", "OD")]
     assert [one["photos"][0]["is_eye_disputed"] for one in (right, left)] == [False, True]
     assert left["answer_set"] == ["D4"]

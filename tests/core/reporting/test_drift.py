@@ -10,7 +10,7 @@ from eye_dx_core.records.port import CaseRecord
 from eye_dx_core.reporting.daily import daily_figure, daily_markdown, summarise_day
 from eye_dx_core.reporting.drift import Drift, DriftSubject, DriftVerdict, SubjectDrift, measure_drift
 from eye_dx_core.reporting.stability import count_names, count_numbers, psi, psi_by_chance
-from eye_dx_core.schema.diagnosis import PhotoPrediction
+from eye_dx_core.schema.diagnosis import AiDiagnosis, PhotoPrediction
 from eye_dx_core.schema.quality import Quality, QualityIssue, QualityLevel
 from tests.builders import a_case, a_diagnosis
 
@@ -131,8 +131,16 @@ def test_only_readings_of_the_same_weights_are_compared():
     assert drift_of(drift, DriftSubject.CONCLUSIONS).reference_photos == 0
 
 
+def without_quality(diagnosis: AiDiagnosis) -> AiDiagnosis:
+    eyes = (
+        eye.model_copy(update={"photos": tuple(photo.model_copy(update={"quality": None}) for photo in eye.photos)})
+        for eye in diagnosis.eyes
+    )
+    return diagnosis.model_copy(update={"eyes": tuple(eyes)})
+
+
 def test_readings_from_before_quality_and_distance_were_stored_are_compared_by_what_they_have():
-    old = [CaseRecord(case=a_case(f"case-{n}"), diagnosis=a_diagnosis(f"case-{n}")) for n in range(300)]
+    old = [CaseRecord(case=a_case(f"case-{n}"), diagnosis=without_quality(a_diagnosis(f"case-{n}"))) for n in range(300)]
 
     drift = measure_drift(list(read_cases(60, seed=1, ill=0.5)), iter(old))
 

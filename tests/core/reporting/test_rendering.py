@@ -129,7 +129,7 @@ def test_a_bad_photograph_says_what_to_do_and_a_doubtful_side_asks_the_doctor():
     eyes = (a_rejected_eye(Laterality.RIGHT), a_disputed_eye(Laterality.LEFT))
     page = a_page(diagnosis=routed(a_diagnosis().model_copy(update={"eyes": eyes})))
 
-    assert "不合格；照片过暗：请提高闪光强度，待瞳孔散大后重拍" in page
+    assert "不合格；照片过暗：请待瞳孔散大或提高闪光强度后重拍" in page
     assert "请核对眼别（申请：左眼，图像：右眼 96%）" in page
     assert "眼别疑问" not in a_page()
 
