@@ -110,7 +110,7 @@ def _quality(photo: PhotoPrediction) -> str:
 def _known_by(eye: EyeDiagnosis) -> str | None:
     """Who says so; whoever says the other eye stands with it."""
     claims = dict.fromkeys((claim.source, claim.eye) for photo in eye.photos for claim in photo.eye_claims)
-    return " ".join(source if said is eye.eye else f"{source}:{said}" for source, said in claims).replace("file_name", "name") or None
+    return ", ".join(source if said is eye.eye else f"{source}:{said}" for source, said in claims).replace("file_name", "name") or None
 
 
 def _urgency(routing: Routing | None) -> str | None:

@@ -19,7 +19,7 @@ _PROBE = 256
 """Side at which the field of view is looked for; a circle needs no more."""
 _LEAST_LIT, _ALL_LIT = 0.15, 0.93
 """Share of the picture: less is no fundus, more has no black border."""
-_ACCEPTED_FIT, _SURE_FIT, _CLEAR_GAIN = 0.75, 0.95, 0.03
+_ACCEPTED_FIT, _SURE_FIT, _CLEAR_GAIN = 0.75, 0.95, 0.055
 """Agreement of circle and lit area: enough for the usual idea of what is lit; enough for another one, which must also be clearly better."""
 _FAINT, _UNLIKE = 7.0, 16.0
 """Grey levels by which the faintest rim is brighter than the border, and by which a disc differs from a lit border."""

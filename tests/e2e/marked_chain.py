@@ -24,7 +24,7 @@ from eye_dx_core.queue.draining import DrainResult
 from eye_dx_core.queue.port import Message, Queue
 from eye_dx_core.queue.topology import QueueNames
 from eye_dx_core.registry.promotion import promote
-from eye_dx_core.schema.case import Case, Laterality
+from eye_dx_core.schema.case import Case, Laterality, find_eye_in_name
 from eye_dx_core.settings import Settings, adopt_environment, get_settings
 from eye_dx_dagster.definitions import defs
 from tests.checkpoints import a_checkpoint
@@ -114,7 +114,8 @@ def draw_photos(data: Path) -> None:
     album = data / ALBUM
     album.mkdir(parents=True)
     for name in ("OD.jpg", "OS.jpg", "trouble.jpg", f"{NAME}_OD.jpg"):
-        write_phantom_photo(album / name, "D3", eye=Laterality.RIGHT, seed=1, size=128)
+        eye = find_eye_in_name(name) or Laterality.RIGHT
+        write_phantom_photo(album / name, "D3", eye=eye, seed=1, size=320)
     broken = album / f"{NAME}_OD.jpg"
     broken.write_bytes(broken.read_bytes()[:2000])
 
