@@ -110,8 +110,9 @@ def load_any() -> Checkpoint:
     from eye_dx_core import wiring
     from eye_dx_core.settings import get_settings
 
-    registry = wiring.open_registry(get_settings())
-    return wiring.load_predictor(registry, wiring.get_champion(registry))._checkpoint  # noqa: SLF001
+    settings = get_settings()
+    registry = wiring.open_registry(settings)
+    return wiring.load_predictor(registry, wiring.get_champion(registry), settings)._checkpoint  # noqa: SLF001
 
 
 def main() -> None:

@@ -96,7 +96,7 @@ def compare_workers(photograph: Image.Image) -> None:
         photograph.save(path, quality=92)
         intakes = (PhotoIntake(FolderPhotos([], base=Path(name))), PhotoIntake(FolderPhotos([], base=Path(name)), workers))
         for count in (1, 2, 32):
-            acts = [lambda intake=intake, count=count: list(intake.prepare_files([path] * count, size=SIZE)) for intake in intakes]
+            acts = [lambda intake=intake, count=count: list(intake.prepare_files([(path, None)] * count, size=SIZE)) for intake in intakes]
             here, there = milliseconds(time.perf_counter, *acts)
             print(f"{count:3} prepared here {here:7.1f} ms   by {workers.count} workers {there:7.1f} ms   ratio {here / there:3.1f}")
 

@@ -44,7 +44,7 @@ def measure(model: FundusVit, name: str, dtype: torch.dtype) -> None:
     def with_evidence(abnormal: int) -> None:
         tokens = read_tokens(model, batch)
         model.head(model.pool(tokens.late))
-        find_evidence(model, tokens.of(list(range(abnormal))), chosen[:abnormal], squares=squares[:abnormal])
+        find_evidence(model, tokens.of(list(range(abnormal)), model.head.weight), chosen[:abnormal], squares=squares[:abnormal])
 
     plain, half, whole = seconds_in_turn(lambda: model(batch), lambda: with_evidence(BATCH // 2), lambda: with_evidence(BATCH))
     share = f"half of them abnormal +{half / plain - 1:.0%}, all abnormal +{whole / plain - 1:.0%}"

@@ -188,7 +188,7 @@ def read(files: Sequence[Path], checkpoint: Checkpoint, engine: Engine) -> None:
     """Ours: intake, quality, landmarks, batches, evidence unless normal."""
     predictor = Predictor(checkpoint, model_name="m", model_version="1", engine=engine, batch_size=8)
     intake = PhotoIntake(FolderPhotos((), base=files[0].parent))
-    if not all(one.conclusion for one in predict_photos(files, predictor, photos=intake)):
+    if not all(one.prediction.conclusion for one in predict_photos([(file, None) for file in files], predictor, photos=intake)):
         raise SystemExit("not every photograph was read")
 
 

@@ -25,9 +25,9 @@ class Tokens:
     late: torch.Tensor
     """As the pool takes them."""
 
-    def of(self, photos: list[int]) -> "Tokens":
-        """Those of some photographs of the batch."""
-        return Tokens(self.early[photos], self.late[photos])
+    def of(self, photos: list[int], weight: torch.Tensor) -> "Tokens":
+        """Those of some photographs of the batch, in the precision and on the device of a model's weights."""
+        return Tokens(self.early[photos].to(weight), self.late[photos].to(weight))
 
 
 @torch.no_grad()

@@ -117,12 +117,12 @@ class Predictor:
 
         A normal photograph has no abnormal areas, so nothing is spent on looking for them.
         """
-        model = self._checkpoint.model
+        model, weight = self._checkpoint.model, self._checkpoint.model.head.weight
         abnormal = [place for place, index in enumerate(likeliest.tolist()) if not self.labels[index].is_normal]
         evidence: list[EvidenceMap | None] = [None] * len(likeliest)
         if abnormal:
-            tokens = answer.tokens.of(abnormal) if answer.tokens else read_tokens(model, batch[abnormal].to(model.head.weight))
-            found = find_evidence(model, tokens, likeliest[abnormal].to(model.head.weight.device), squares=squares[abnormal])
+            tokens = answer.tokens.of(abnormal, weight) if answer.tokens else read_tokens(model, batch[abnormal].to(weight))
+            found = find_evidence(model, tokens, likeliest[abnormal].to(weight.device), squares=squares[abnormal])
             for place, where in zip(abnormal, found, strict=True):
                 evidence[place] = where
         return evidence

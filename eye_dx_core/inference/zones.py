@@ -74,12 +74,12 @@ def _axis(size: int) -> Map:
 
 
 def _nasal(disc: Disc | None, eye: Laterality | None) -> float | None:
-    """The sign of the nasal direction in the picture; None where nothing tells."""
-    if eye is not None:
-        return 1.0 if eye is Laterality.RIGHT else -1.0
-    if disc is None or abs(disc.x) < _SIDE_IS_CLEAR:
+    """The sign of the nasal direction in the picture; None where nothing tells, or the disc lies where that eye does not have it."""
+    by_eye = None if eye is None else 1.0 if eye is Laterality.RIGHT else -1.0
+    by_disc = None if disc is None or abs(disc.x) < _SIDE_IS_CLEAR else 1.0 if disc.x > 0 else -1.0
+    if by_eye is not None and by_disc is not None and by_eye != by_disc:
         return None
-    return 1.0 if disc.x > 0 else -1.0
+    return by_eye or by_disc
 
 
 def _fovea(disc: Disc, nasal: float) -> tuple[float, float]:

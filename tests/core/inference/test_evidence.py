@@ -147,6 +147,11 @@ def test_a_photograph_with_no_place_that_stands_out_is_not_localised():
     assert find(even) == (None,)
 
 
+def test_where_disc_and_eye_disagree_only_disc_and_periphery_are_named():
+    assert find_zones(spot(-0.12, 0.0), Disc(x=0.5, y=0.0), LEFT) == ()
+    assert [area.zone for area in find_zones(spot(0.5, 0.0), Disc(x=0.5, y=0.0), LEFT)] == [Zone.DISC]
+
+
 def test_an_evidence_map_fills_its_grid():
     with pytest.raises(ValueError, match="one weight per place"):
         EvidenceMap(rows=2, columns=2, weights=(1, 2, 3), deletion_score=1.0)
