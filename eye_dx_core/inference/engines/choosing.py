@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 def open_engine(checkpoint: Checkpoint, *, engines: Path, wanted: EngineName | None = None) -> tuple[Checkpoint, Engine]:
     """The engine that reads, and the checkpoint with its model where and in the precision in which evidence is looked for.
 
-    That model is torch's own, because only torch gives gradients; it is the only copy that stays in memory beside the engine.
+    That model is torch's own, because only torch hands over its tokens; it is the only copy that stays in memory beside the engine.
 
     Args:
         checkpoint: as loaded.
