@@ -83,7 +83,7 @@ def test_photographs_become_a_candidate(settings: Settings, tmp_path: Path):
     assert "promoted: first (Dr. Test" in str(event.metadata["versions"].value)
 
 
-@pytest.mark.parametrize("method", get_args(Method))
+@pytest.mark.parametrize("method", [pytest.param(one, marks=() if one == "adapters" else pytest.mark.slow) for one in get_args(Method)])
 def test_dagster_and_the_command_line_train_the_same_model(settings: Settings, tmp_path: Path, method: Method):
     materialise(settings, UPSTREAM, MemoryRegistry(tmp_path / "registry"), method=method, deployment_prior={"N": 0.8})
     by_dagster = load_checkpoint(settings.prepared / "checkpoint")
@@ -131,6 +131,7 @@ def command_error(*words: object) -> str:
     return str(CliRunner().invoke(app, [str(word) for word in words]).exception)
 
 
+@pytest.mark.slow
 def test_a_team_of_processes_trains_and_reports_to_the_run(settings: Settings, tmp_path: Path):
     done = materialise(settings, UPSTREAM, MemoryRegistry(tmp_path / "registry"), processes=2)
 
