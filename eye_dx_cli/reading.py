@@ -82,7 +82,7 @@ def _as_json(name: str, one: "PhotoPrediction", picture: Path | None) -> Mapping
 
 
 def _show(shown: "list[_Shown]") -> None:
-    columns = ("photo", "eye", "quality", "conclusion", "confidence", "abnormal areas", "why not")
+    columns = ("photo", "eye", "quality", "conclusion", "confidence", "abnormal areas", "why not; notes")
     show_table("Readings (AI, not reviewed)", columns, (_row(name, one) for name, one, _ in shown))
     outcomes = Counter(one.outcome.value.replace("_", " ") for _, one, _ in shown)
     console.print(f"{len(shown)} photographs: " + ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common()))
@@ -99,7 +99,7 @@ def _row(name: str, one: "PhotoPrediction") -> tuple[object, ...]:
         f"{one.conclusion_zh} / {one.conclusion_en}",
         None if one.confidence is None else f"{one.confidence:.2f}",
         "、".join(area.zone.name_zh for area in one.abnormal_areas) or None,
-        one.reason,
+        ", ".join((*((one.reason,) if one.reason else ()), *one.notes)) or None,
     )
 
 

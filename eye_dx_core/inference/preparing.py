@@ -8,7 +8,7 @@ from pathlib import Path
 from eye_dx_core.dataset.field_of_view import crop_to_field, find_field_of_view
 from eye_dx_core.dataset.photo import Rgb, read_photo
 from eye_dx_core.errors import BadPhoto
-from eye_dx_core.inference.landmarks import Disc, Fovea, find_landmarks
+from eye_dx_core.inference.landmarks import Disc, find_landmarks
 from eye_dx_core.inference.laterality import claim_of_picture
 from eye_dx_core.inference.quality import assess_quality
 from eye_dx_core.inference.quality_measures import WORKING_SIZE, measure
@@ -28,7 +28,6 @@ class PreparedPhoto:
     camera: str | None
     """Make and model, as the camera wrote them into the file."""
     disc: Disc | None
-    fovea: Fovea | None
     eye_claims: tuple[EyeClaim, ...]
     """What the file itself says of the eye: a DICOM tag, the picture."""
     notes: tuple[str, ...]
@@ -74,7 +73,6 @@ def prepare_photo(source: Path | bytes, *, size: int, rules: RuleBook | None = N
         quality=assess_quality(measures, (rules or load_rules()).get_rules(photo.camera)),
         camera=photo.camera,
         disc=landmarks.disc,
-        fovea=landmarks.fovea,
         eye_claims=(*(EyeClaim(source=EyeClaimSource.DICOM, eye=eye) for eye in photo.eyes), *((claim,) if claim else ())),
         notes=photo.notes,
         pixels_sha256=hashlib.sha256(square.tobytes()).hexdigest(),

@@ -10,19 +10,19 @@ from eye_dx_core.model.vit import FundusVit
 _MOST_ON_CPU, _MOST_ON_GPU = 8, 64
 """On a CPU more gain nothing, because the tokens of 8 fill its caches. For a GPU this is a guess that nobody has measured."""
 _SHARE_OF_MEMORY = 0.5
-_BLOCKS_WITH_GRADIENT = 0.5
-"""Looking for evidence keeps what the upper third of the blocks computed; half leaves room for the rest."""
+_BLOCKS_AT_ONCE = 2
+"""A pass holds what one block computes and the tokens at two heights, where evidence is read; a second block's leaves room for those."""
 _CGROUP = Path("/sys/fs/cgroup")
 
 
 def find_batch_size(model: FundusVit) -> int:
     """As many photographs as half of the free memory holds, and not more than help.
 
-    What one of them needs is measured on the model's last block: all that its backward pass would keep.
+    What one of them needs is measured on the model's last block: everything that it computes on its way, as a backward pass keeps it.
     """
     on_gpu = model.head.weight.is_cuda
     available = torch.cuda.mem_get_info(model.head.weight.device)[0] if on_gpu else available_memory()
-    per_photo = _kept_by_last_block(model) * model.depth * _BLOCKS_WITH_GRADIENT
+    per_photo = _kept_by_last_block(model) * _BLOCKS_AT_ONCE
     return max(1, min(_MOST_ON_GPU if on_gpu else _MOST_ON_CPU, int(available * _SHARE_OF_MEMORY / per_photo)))
 
 
@@ -45,7 +45,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def _kept_by_last_block(model: FundusVit) -> int:
-    """Bytes that the last block keeps of one photograph for a backward pass."""
+    """Bytes of what the last block computes of one photograph."""
     kept: dict[int, int] = {}
     weights = {one.untyped_storage().data_ptr() for one in model.parameters()}
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from eye_dx_core.dataset.field_of_view import crop_to_field
@@ -101,6 +102,23 @@ def test_a_low_confidence_is_uncertain_and_gives_no_conclusion(visit: Path, tmp_
 
     assert (prediction.outcome, prediction.conclusion, prediction.abnormal_areas) == (Outcome.UNCERTAIN, None, ())
     assert prediction.reason == "low_confidence"
+
+
+@pytest.mark.parametrize(("always", "behind"), [("N", (None, "blurred")), ("A", ("A", None))])
+def test_behind_a_fault_that_hides_findings_nothing_is_normal_but_a_finding_stays(
+    always: str, behind: tuple[str | None, str | None], tmp_path: Path
+):
+    checkpoint = load_checkpoint(a_checkpoint(tmp_path / "checkpoint"))
+    with torch.no_grad():
+        checkpoint.model.head.bias[checkpoint.card.label_set.codes.index(always)] += 1e4
+    predictor = Predictor(checkpoint, model_name="m", model_version="1")
+    for name, defect in (("soft_OD.jpg", Defect.BLUR), ("sharp_OD.jpg", None)):
+        write_phantom_photo(tmp_path / name, "N", eye=RIGHT, seed=8, size=512, defect=defect)
+
+    soft, sharp = predict_photos([tmp_path / "soft_OD.jpg", tmp_path / "sharp_OD.jpg"], predictor)
+
+    assert (sharp.outcome, sharp.conclusion) == (Outcome.ASSESSED, always)
+    assert (soft.conclusion, soft.reason) == behind
 
 
 def test_a_photo_unlike_those_of_training_is_uncertain_whatever_the_model_says(visit: Path, tmp_path: Path):

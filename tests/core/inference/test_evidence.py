@@ -55,6 +55,18 @@ def find(squares: np.ndarray) -> tuple[EvidenceMap | None, ...]:
     return find_evidence(model, read_tokens(model, to_unit(squares)), torch.zeros(len(squares), dtype=torch.long), squares=squares)
 
 
+def test_the_same_place_is_found_in_half_precision():
+    squares, model = squares_with_light(*LIGHTS), a_lamp_finder().bfloat16()
+    tokens = read_tokens(model, to_unit(squares).bfloat16())
+
+    half = find_evidence(model, tokens, torch.zeros(len(squares), dtype=torch.long), squares=squares)
+
+    for one, whole in zip(half, find(squares), strict=True):
+        assert one is not None
+        assert whole is not None
+        assert np.argmax(one.weights) in np.flatnonzero(np.array(whole.weights) > 240)
+
+
 def an_evidence_map(weights: np.ndarray, score: float = 2.0) -> EvidenceMap:
     flat = np.rint(weights / weights.max() * 255).astype(int).flatten().tolist()
     return EvidenceMap(rows=len(weights), columns=len(weights), weights=tuple(flat), deletion_score=score)
