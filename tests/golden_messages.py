@@ -9,7 +9,7 @@ from typing import Any
 
 from eye_dx_core.queue.announcing import announce_diagnosis, announce_report
 from eye_dx_core.queue.topology import QueueNames
-from eye_dx_core.records.port import OutboxMessage
+from eye_dx_core.records.outgoing import OutboxMessage
 from eye_dx_core.schema.case import Case, EyeMeasurement, Laterality, VisionData, WireFormat
 from eye_dx_core.schema.contract import MESSAGES, MessageKind
 from eye_dx_core.schema.diagnosis import Outcome

@@ -6,7 +6,7 @@ from typing import Any
 
 from eye_dx_core.queue.summarising import summarise
 from eye_dx_core.queue.topology import QueueNames
-from eye_dx_core.records.port import OutboxMessage
+from eye_dx_core.records.outgoing import OutboxMessage
 from eye_dx_core.schema.case import Case, Laterality, WireFormat
 from eye_dx_core.schema.condition import LABELS, Condition
 from eye_dx_core.schema.diagnosis import AiDiagnosis, EyeDiagnosis

@@ -6,7 +6,8 @@ from datetime import datetime
 
 from eye_dx_core.errors import MessageTooLarge, Unroutable
 from eye_dx_core.queue.port import Message, Queue
-from eye_dx_core.records.port import OutboxMessage, Records
+from eye_dx_core.records.outgoing import OutboxMessage
+from eye_dx_core.records.port import Records
 from eye_dx_core.schema.frozen import Frozen
 
 _log = logging.getLogger(__name__)

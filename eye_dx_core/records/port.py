@@ -4,28 +4,17 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime
 
+from eye_dx_core.records.accounts import Accounts
 from eye_dx_core.records.custody import Custody
+from eye_dx_core.records.desk import Desk
+from eye_dx_core.records.outgoing import OutboxMessage
 from eye_dx_core.schema.case import Case
 from eye_dx_core.schema.diagnosis import AiDiagnosis
 from eye_dx_core.schema.frozen import Frozen
 from eye_dx_core.schema.report import DiagnosisReport
 from eye_dx_core.schema.review import DoctorReview
-
-
-class OutboxMessage(Frozen):
-    """A message that must go out, stored in the transaction of what it announces."""
-
-    message_id: str
-    case_id: str
-    queue: str
-    type: str
-    body: bytes = Field(repr=False)
-    created_at: AwareDatetime
-    sent_at: AwareDatetime | None = None
-    attempts: int = 0
-    last_error: str | None = None
 
 
 class Rejection(Frozen):
@@ -84,7 +73,7 @@ def pause_after(attempts: int) -> float:
     return min(FARTHEST_SECONDS, 15.0 * 2 ** min(attempts, 20))
 
 
-class Records(Custody, Protocol):
+class Records(Custody, Desk, Accounts, Protocol):
     """The state of every case. Each method is one transaction; `add_` methods may be repeated without harm.
 
     Every method raises `ServiceUnavailable` when the database does not answer. What tells of a person is sealed on its way

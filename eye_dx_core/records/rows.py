@@ -5,7 +5,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, Table, select
 
-from eye_dx_core.records.port import CaseRecord, OutboxMessage
+from eye_dx_core.records.outgoing import OutboxMessage
+from eye_dx_core.records.port import CaseRecord
 from eye_dx_core.records.tables import cases, diagnoses, outbox, reports, reviews, vault
 from eye_dx_core.schema.case import Case, Identity
 from eye_dx_core.schema.diagnosis import AiDiagnosis

@@ -12,16 +12,8 @@ from sqlalchemy.exc import IntegrityError
 from eye_dx_core.errors import BadSettings, ConflictingMessage, EyeDxError, NotFound
 from eye_dx_core.records.engine import database_errors, open_engine, reading, writing
 from eye_dx_core.records.migrating import upgrade_schema
-from eye_dx_core.records.port import (
-    FARTHEST_SECONDS,
-    MAX_ATTEMPTS,
-    Backlog,
-    CaseRecord,
-    OutboxMessage,
-    Rejection,
-    Work,
-    pause_after,
-)
+from eye_dx_core.records.outgoing import OutboxMessage
+from eye_dx_core.records.port import FARTHEST_SECONDS, MAX_ATTEMPTS, Backlog, CaseRecord, Rejection, Work, pause_after
 from eye_dx_core.records.rows import (
     DIAGNOSED,
     ERASED,

@@ -1,9 +1,32 @@
 """The text for the patient."""
 
+from enum import StrEnum
+
 from pydantic import AwareDatetime, ConfigDict, Field
 
 from eye_dx_core.schema.case import Laterality
 from eye_dx_core.schema.frozen import Frozen
+from eye_dx_core.schema.routing import Urgency
+
+
+class GuardOutcome(StrEnum):
+    """What became of a language model's text before the rules of what a report may say."""
+
+    PASSED = "passed"
+    PASSED_ON_RETRY = "passed_on_retry"
+    REFUSED = "refused"
+    UNAVAILABLE = "unavailable"
+
+
+class TokenUsage(Frozen):
+    """What a language model counted, over all tries."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    prompt: int = Field(ge=0)
+    """Tokens that were sent."""
+    completion: int = Field(ge=0)
+    """Tokens that came back."""
 
 
 class EyeFindings(Frozen):
@@ -41,6 +64,14 @@ class DiagnosisReport(Frozen):
     """`template/<version>` or `openai/<model>`."""
     fallback_reason: str | None = None
     """Why the template wrote although a language model is configured."""
+    prompt_version: str | None = None
+    """Which instructions the language model was given; null where none was asked."""
+    guard: GuardOutcome | None = None
+    """What became of the language model's text; null where none was asked."""
+    guard_rules: tuple[str, ...] = ()
+    """Codes of the rules that a refused text broke."""
+    tokens: TokenUsage | None = None
+    """What the language model counted; null where none was asked, or it does not say."""
     findings: tuple[EyeFindings, ...]
     """Examination findings, eye by eye."""
     opinion: str
@@ -53,6 +84,8 @@ class DiagnosisReport(Frozen):
     """Who reviewed; null when the review did not say."""
     recommendation: str
     """The doctor's recommendation, word by word."""
+    urgency: Urgency | None = None
+    """How soon the doctor wants the patient seen; null where the review does not say."""
     ai_conclusion: str
     """The AI's conclusion in words."""
     ai_model_version: str

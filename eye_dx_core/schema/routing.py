@@ -29,6 +29,11 @@ class Urgency(StrEnum):
         return _DAYS[self]
 
     @property
+    def review_hours(self) -> int:
+        """Hours after a message came within which a doctor should have reviewed it: a rule of this house, no published standard."""
+        return _REVIEW_HOURS[self]
+
+    @property
     def name_zh(self) -> str:
         """The urgency as it stands in a Chinese report."""
         return _NAMES[self][0]
@@ -43,6 +48,9 @@ class Urgency(StrEnum):
 _DAYS = {
     Urgency.SAME_DAY: (0, 0), Urgency.URGENT: (1, 14), Urgency.SOON: (15, 28), Urgency.ROUTINE: (29, 91),
     Urgency.EARLY_RECALL: (92, 365), Urgency.RECALL: (365, 730),
+}  # fmt: skip
+_REVIEW_HOURS = {
+    Urgency.SAME_DAY: 2, Urgency.URGENT: 24, Urgency.SOON: 72, Urgency.ROUTINE: 168, Urgency.EARLY_RECALL: 336, Urgency.RECALL: 336,
 }  # fmt: skip
 _NAMES = {
     Urgency.RECALL: ("常规复查", "routine recall"), Urgency.EARLY_RECALL: ("提前复查", "early recall"),

@@ -18,7 +18,8 @@ from sqlalchemy import event, insert, select
 from eye_dx_core.errors import ConflictingMessage, NotFound, ServiceUnavailable, Unstorable
 from eye_dx_core.records import migrating
 from eye_dx_core.records.engine import open_engine, writing
-from eye_dx_core.records.port import FARTHEST_SECONDS, MAX_ATTEMPTS, OutboxMessage, Records, Rejection, Work, pause_after
+from eye_dx_core.records.outgoing import OutboxMessage
+from eye_dx_core.records.port import FARTHEST_SECONDS, MAX_ATTEMPTS, Records, Rejection, Work, pause_after
 from eye_dx_core.records.sql import SqlRecords
 from eye_dx_core.records.tables import cases, metadata, outbox
 from eye_dx_core.schema.case import WireFormat

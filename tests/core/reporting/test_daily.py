@@ -6,7 +6,8 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from eye_dx_core.records.port import CaseRecord, OutboxMessage, Rejection
+from eye_dx_core.records.outgoing import OutboxMessage
+from eye_dx_core.records.port import CaseRecord, Rejection
 from eye_dx_core.reporting.agreement import decide_agreement
 from eye_dx_core.reporting.daily import DailyReport, daily_figure, daily_markdown, summarise_day
 from eye_dx_core.schema.condition import LABELS
