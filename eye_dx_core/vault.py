@@ -9,6 +9,8 @@ from uuid import uuid4
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from eye_dx_core.errors import BadSettings
 
@@ -29,7 +31,8 @@ class Vault:
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
-        self._ciphers = [AESGCM(_to_bytes(key)) for key in keys]
+        self._keys = [_to_bytes(key) for key in keys]
+        self._ciphers = [AESGCM(key) for key in self._keys]
         if not self._ciphers:
             raise BadSettings("the vault has no key")
 
@@ -51,6 +54,10 @@ class Vault:
             except (InvalidTag, ValueError):
                 continue
         raise BadSettings(_WRONG_KEY)
+
+    def derive(self, purpose: str) -> bytes:
+        """32 bytes for another purpose, such as signing cookies: HKDF-SHA256 (RFC 5869) of the first key, so others after a new key."""
+        return HKDF(algorithm=SHA256(), length=_KEY_BYTES, salt=None, info=purpose.encode()).derive(self._keys[0])
 
 
 def new_key() -> str:

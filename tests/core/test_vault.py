@@ -85,3 +85,10 @@ def test_processes_that_start_together_end_with_one_key(tmp_path: Path):
     starting = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT) for _ in range(4)]
 
     assert len({process.communicate()[0] for process in starting}) == 1
+
+
+def test_what_is_derived_is_the_same_for_one_key_and_purpose_only():
+    key, other = new_key(), new_key()
+
+    assert Vault([key]).derive("cookies") == Vault([key, other]).derive("cookies")
+    assert len({Vault([key]).derive("cookies"), Vault([key]).derive("links"), Vault([other]).derive("cookies")}) == 3

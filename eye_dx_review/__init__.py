@@ -1,0 +1,1 @@
+"""The doctor's desk: work list, case page, signing, in the browser."""
