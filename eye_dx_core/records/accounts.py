@@ -36,6 +36,10 @@ class User(Frozen):
     is_blocked: bool = False
     added_at: AwareDatetime
 
+    def in_place_of(self, known: "User") -> "User":
+        """This user, with the sessions of the one before ended."""
+        return self.model_copy(update={"session_epoch": known.session_epoch + 1})
+
 
 class UserExists(EyeDxError):
     """There is a user of that name already."""

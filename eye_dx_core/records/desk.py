@@ -1,6 +1,7 @@
 """What we need of the records for the review desk: what waits, who holds it, what is half written; part of the port `Records`."""
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
@@ -12,6 +13,9 @@ from eye_dx_core.records.outgoing import OutboxMessage
 from eye_dx_core.schema.frozen import Frozen
 from eye_dx_core.schema.review import Addendum, DoctorReview
 from eye_dx_core.schema.routing import Urgency
+
+_UNKNOWN = Urgency.SOON
+"""What was read before there were rules waits among these, not at the end."""
 
 
 class CaseStage(StrEnum):
@@ -197,3 +201,13 @@ class Desk(Protocol):
     def revoke_links(self, case_id: str, *, at: AwareDatetime, event: AuditEvent) -> int:
         """End all links of a case; return how many were open."""
         ...
+
+
+def work_order(urgency: Urgency | None) -> int:
+    """Place in the work list, the most urgent first."""
+    return len(Urgency) - 1 - (urgency or _UNKNOWN).rank
+
+
+def review_due_at(received_at: datetime, urgency: Urgency | None) -> datetime:
+    """By when a doctor should have looked."""
+    return received_at + timedelta(hours=(urgency or _UNKNOWN).review_hours)

@@ -8,6 +8,7 @@ from threading import RLock
 
 from eye_dx_core.errors import ConflictingMessage, NotFound
 from eye_dx_core.records.audit import GENESIS, AuditEntry, AuditEvent, chain
+from eye_dx_core.records.memory_desk import MemoryDesk
 from eye_dx_core.records.outgoing import OutboxMessage
 from eye_dx_core.records.port import FARTHEST_SECONDS, MAX_ATTEMPTS, Backlog, CaseRecord, Rejection, Work, pause_after
 from eye_dx_core.schema.case import Case, Identity, Screening
@@ -17,7 +18,9 @@ from eye_dx_core.schema.review import DoctorReview
 
 
 @dataclass
-class _Held:
+class HeldCase:
+    """A case with all that is known of it."""
+
     case: Case
     raw: bytes | None
     has_photos: bool
@@ -27,21 +30,28 @@ class _Held:
     report: DiagnosisReport | None = None
     attempts: int = 0
     claimed_until: float = 0.0
+    held_by: str | None = None
+    held_until: float = 0.0
+    needs_second: bool = False
 
     @property
     def is_undiagnosed(self) -> bool:
+        """Whether it waits to be read."""
         return self.diagnosis is None and not self.is_erased
 
     @property
     def is_unreported(self) -> bool:
+        """Whether it waits for its report."""
         return self.diagnosis is not None and bool(self.reviews) and self.report is None
 
     @property
     def is_stuck(self) -> bool:
+        """Whether it failed too often."""
         return self.attempts >= MAX_ATTEMPTS
 
     @property
     def is_free(self) -> bool:
+        """Whether nobody has claimed it."""
         return _is_over(self.claimed_until) and not self.is_stuck
 
 
@@ -50,12 +60,13 @@ def _is_over(until: float) -> bool:
     return not time.time() < until <= time.time() + FARTHEST_SECONDS
 
 
-class MemoryRecords:
+class MemoryRecords(MemoryDesk):
     """The port `Records` in dictionaries, one lock around each method."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._lock = RLock()
-        self._held: dict[str, _Held] = {}
+        self._held: dict[str, HeldCase] = {}
         self._identities: dict[str, Identity] = {}
         self._outbox: dict[str, OutboxMessage] = {}
         self._due: dict[str, float] = {}
@@ -70,7 +81,7 @@ class MemoryRecords:
                     if held.case.body_sha256 != case.body_sha256:
                         raise ConflictingMessage("this message id came before with another body")
                     return False
-            self._held[case.case_id] = _Held(case, raw, has_photos=bool(case.screening.photos))
+            self._held[case.case_id] = HeldCase(case, raw, has_photos=bool(case.screening.photos))
             if (patient := case.screening.patient) is not None and (told := case.identity) is not None:
                 known = self._identities.get(patient.patient_id, Identity())
                 self._identities[patient.patient_id] = known.model_copy(update=told.model_dump(exclude_none=True))
@@ -101,7 +112,7 @@ class MemoryRecords:
         with self._lock:
             return self._claim([held for held in self._in_order() if held.is_unreported], limit, lease_seconds)
 
-    def _claim(self, waiting: list[_Held], limit: int, lease_seconds: float) -> tuple[Case, ...]:
+    def _claim(self, waiting: list[HeldCase], limit: int, lease_seconds: float) -> tuple[Case, ...]:
         chosen = [held for held in waiting if held.is_free][:limit]
         for held in chosen:
             held.attempts, held.claimed_until = held.attempts + 1, time.time() + min(lease_seconds, FARTHEST_SECONDS)
@@ -160,7 +171,7 @@ class MemoryRecords:
             self._advance(held, outbox)
             return True
 
-    def _advance(self, held: _Held, outbox: Sequence[OutboxMessage]) -> None:
+    def _advance(self, held: HeldCase, outbox: Sequence[OutboxMessage]) -> None:
         held.attempts, held.claimed_until = 0, 0.0
         self._outbox |= {message.message_id: message for message in outbox}
 
@@ -256,7 +267,7 @@ class MemoryRecords:
                 to_send=bool(self.unsent_messages(limit=1)),
             )
 
-    def _waiting(self) -> tuple[list[_Held], list[_Held]]:
+    def _waiting(self) -> tuple[list[HeldCase], list[HeldCase]]:
         held = self._in_order()
         return [one for one in held if one.is_undiagnosed], [one for one in held if one.is_unreported]
 
@@ -279,7 +290,7 @@ class MemoryRecords:
         """See the port."""
         return tuple(held.case.case_id for held in self._of_patient(patient_id))
 
-    def _of_patient(self, patient_id: str) -> list[_Held]:
+    def _of_patient(self, patient_id: str) -> list[HeldCase]:
         return [one for one in self._in_order() if one.case.screening.patient and one.case.screening.patient.patient_id == patient_id]
 
     def erase_patient(self, patient_id: str, event: AuditEvent) -> tuple[str, ...]:
@@ -289,8 +300,9 @@ class MemoryRecords:
             case_ids = tuple(held.case.case_id for held in erased)
             for held in erased:
                 blank = held.case.model_copy(update={"external_id": None, "screening": Screening()})
-                self._held[blank.case_id] = _Held(blank, None, has_photos=False, is_erased=True)
+                self._held[blank.case_id] = HeldCase(blank, None, has_photos=False, is_erased=True)
             self._outbox = {name: message for name, message in self._outbox.items() if message.case_id not in case_ids}
+            self._forget_desk(case_ids)
             self._identities.pop(patient_id, None)
             self.add_audit(event)
             return case_ids
@@ -311,6 +323,7 @@ class MemoryRecords:
                 return False
             for held in self._of_patient(patient_id):
                 held.case, held.raw, held.has_photos = held.case.without_traces(), None, False
+                self._drop_notes(held.case.case_id)
             self._identities.pop(patient_id, None)
             self.add_audit(event)
             return True
@@ -351,13 +364,13 @@ class MemoryRecords:
     def close(self) -> None:
         """Nothing to let go of."""
 
-    def _get(self, case_id: str) -> _Held:
+    def _get(self, case_id: str) -> HeldCase:
         held = self._held.get(case_id)
         if held is None or held.is_erased:
             raise NotFound(f"there is no case {case_id}")
         return held
 
-    def _in_order(self) -> list[_Held]:
+    def _in_order(self) -> list[HeldCase]:
         kept = (held for held in self._held.values() if not held.is_erased)
         return sorted(kept, key=lambda held: (held.case.received_at, held.case.case_id))
 

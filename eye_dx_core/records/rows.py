@@ -16,6 +16,8 @@ from eye_dx_core.vault import Vault
 
 # States of a case. A review may come before the diagnosis; the case is `reviewed` when it has both.
 RECEIVED, DIAGNOSED, REVIEWED, REPORTED, ERASED = "received", "diagnosed", "reviewed", "reported", "erased"
+NOT_ON_WORK_LIST = 9
+"""Place in the work list of what was not read yet: behind every urgency."""
 
 
 def case_row(case: Case, sealing: Vault) -> dict[str, Any]:
@@ -35,6 +37,9 @@ def case_row(case: Case, sealing: Vault) -> dict[str, Any]:
         "state": RECEIVED,
         "attempts": 0,
         "claimed_until": 0.0,
+        "work_order": NOT_ON_WORK_LIST,
+        "needs_second": False,
+        "held_until": 0.0,
     }
 
 

@@ -6,28 +6,29 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from eye_dx_core.errors import BadSettings, ConflictingMessage, EyeDxError, NotFound
 from eye_dx_core.records.engine import database_errors, open_engine, reading, writing
+from eye_dx_core.records.holding import add_announcements, has_row, is_over, lock_case
 from eye_dx_core.records.migrating import upgrade_schema
 from eye_dx_core.records.outgoing import OutboxMessage
 from eye_dx_core.records.port import FARTHEST_SECONDS, MAX_ATTEMPTS, Backlog, CaseRecord, Rejection, Work, pause_after
 from eye_dx_core.records.rows import (
     DIAGNOSED,
-    ERASED,
     RECEIVED,
     REPORTED,
     REVIEWED,
     case_row,
     case_rows,
-    outbox_row,
     records_of,
     to_case,
     to_outbox,
 )
+from eye_dx_core.records.sql_accounts import SqlAccounts
 from eye_dx_core.records.sql_custody import SqlCustody, keep_identity, prove_key
+from eye_dx_core.records.sql_desk import SqlDesk, put_on_work_list
 from eye_dx_core.records.tables import cases, diagnoses, inbox, outbox, rejections, reports, reviews
 from eye_dx_core.schema.case import Case
 from eye_dx_core.schema.diagnosis import AiDiagnosis
@@ -39,7 +40,7 @@ _CHUNK = 500
 _log = logging.getLogger(__name__)
 
 
-class SqlRecords(SqlCustody):
+class SqlRecords(SqlCustody, SqlDesk, SqlAccounts):
     """The port `Records` by SQLAlchemy. The schema is brought up to date when it is opened.
 
     Raises:
@@ -138,10 +139,11 @@ class SqlRecords(SqlCustody):
             "sealed": self._vault.seal(diagnosis.model_dump_json()),
         }
         with database_errors("records"), writing(self._engine) as connection:
-            if _lock_case(connection, diagnosis.case_id) is None or _has(connection, diagnoses, diagnosis.case_id):
+            if lock_case(connection, diagnosis.case_id) is None or has_row(connection, diagnoses, diagnosis.case_id):
                 return False
             connection.execute(insert(diagnoses).values(row))
-            state = REVIEWED if _has(connection, reviews, diagnosis.case_id) else DIAGNOSED
+            put_on_work_list(connection, diagnosis)
+            state = REVIEWED if has_row(connection, reviews, diagnosis.case_id) else DIAGNOSED
             self._advance(connection, diagnosis.case_id, state, outbox)
             return True
 
@@ -153,7 +155,7 @@ class SqlRecords(SqlCustody):
     def add_review(self, review: DoctorReview) -> bool:
         """See the port."""
         with database_errors("records"), writing(self._engine) as connection:
-            state = _lock_case(connection, review.case_id)
+            state = lock_case(connection, review.case_id)
             if state is None:
                 raise NotFound(f"there is no case {review.case_id}")
             known = connection.execute(select(reviews.c.sealed).where(reviews.c.review_id == review.review_id)).scalar()
@@ -178,7 +180,7 @@ class SqlRecords(SqlCustody):
     def add_report(self, report: DiagnosisReport, outbox: Sequence[OutboxMessage]) -> bool:
         """See the port."""
         with database_errors("records"), writing(self._engine) as connection:
-            if _lock_case(connection, report.case_id) is None or _has(connection, reports, report.case_id):
+            if lock_case(connection, report.case_id) is None or has_row(connection, reports, report.case_id):
                 return False
             sealed = self._vault.seal(report.model_dump_json())
             connection.execute(insert(reports).values(case_id=report.case_id, written_at=report.written_at, sealed=sealed))
@@ -203,7 +205,7 @@ class SqlRecords(SqlCustody):
             .where(outbox.c.sent_at.is_(None))
             .subquery()
         )
-        due = select(unsent).where(_is_over(unsent.c.case_due_at, time.time()))
+        due = select(unsent).where(is_over(unsent.c.case_due_at, time.time()))
         order = (unsent.c.failures, unsent.c.case_created_at, unsent.c.case_id, unsent.c.position)
         with database_errors("records"), reading(self._engine) as connection:
             rows = connection.execute(due.order_by(*order).limit(limit)).all()
@@ -287,7 +289,7 @@ class SqlRecords(SqlCustody):
         anything = select(
             exists().where(_is_claimable(RECEIVED, now)),
             exists().where(_is_claimable(REVIEWED, now)),
-            exists().where(outbox.c.sent_at.is_(None), _is_over(outbox.c.due_at, now)),
+            exists().where(outbox.c.sent_at.is_(None), is_over(outbox.c.due_at, now)),
         )
         with database_errors("records"), reading(self._engine) as connection:
             to_diagnose, to_report, to_send = connection.execute(anything).one()
@@ -310,10 +312,7 @@ class SqlRecords(SqlCustody):
     def _advance(self, connection: Connection, case_id: str, state: str, announcements: Sequence[OutboxMessage]) -> None:
         """Move the case on, end its claim, and store what announces it: one transaction with the caller's row."""
         connection.execute(update(cases).where(cases.c.case_id == case_id).values(state=state, attempts=0, claimed_until=0.0))
-        if announcements:
-            first = connection.execute(select(func.count()).where(outbox.c.case_id == case_id)).scalar_one()
-            rows = [outbox_row(message, position, self._vault) for position, message in enumerate(announcements, start=first)]
-            connection.execute(insert(outbox), rows)
+        add_announcements(connection, case_id, announcements, self._vault)
 
 
 def _is_new(case: Case, known_body_sha256: str) -> bool:
@@ -323,27 +322,12 @@ def _is_new(case: Case, known_body_sha256: str) -> bool:
     return False
 
 
-def _is_over(until: ColumnElement[float], now: float) -> ColumnElement[bool]:
-    """Whether a claim or a pause is over; one that reaches too far ahead was made before the clock was set back."""
-    return or_(until <= now, until > now + FARTHEST_SECONDS)
-
-
 def _is_claimable(state: str, now: float) -> ColumnElement[bool]:
-    return (cases.c.state == state) & _is_over(cases.c.claimed_until, now) & (cases.c.attempts < MAX_ATTEMPTS)
+    return (cases.c.state == state) & is_over(cases.c.claimed_until, now) & (cases.c.attempts < MAX_ATTEMPTS)
 
 
 def _is_stuck() -> ColumnElement[bool]:
     return (cases.c.attempts >= MAX_ATTEMPTS) & cases.c.state.in_((RECEIVED, REVIEWED))
-
-
-def _lock_case(connection: Connection, case_id: str) -> str | None:
-    """Hold the case for this transaction; its state, or None when there is no such case (any more)."""
-    held = select(cases.c.state).where(cases.c.case_id == case_id, cases.c.state != ERASED).with_for_update()
-    return connection.execute(held).scalar()
-
-
-def _has(connection: Connection, table: Table, case_id: str) -> bool:
-    return connection.execute(select(table.c.case_id).where(table.c.case_id == case_id).limit(1)).first() is not None
 
 
 def _refuse_other_review(known: DoctorReview, new: DoctorReview) -> None:

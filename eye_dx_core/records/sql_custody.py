@@ -11,12 +11,27 @@ from eye_dx_core.errors import NotFound
 from eye_dx_core.records.audit import GENESIS, AuditEntry, AuditEvent, chain
 from eye_dx_core.records.engine import database_errors, forget_deleted_rows, reading, writing
 from eye_dx_core.records.rows import ERASED, RECEIVED, case_rows, to_case
-from eye_dx_core.records.tables import audit, cases, diagnoses, inbox, outbox, reports, reviews, vault, vault_check
+from eye_dx_core.records.tables import (
+    addenda,
+    audit,
+    cases,
+    desk_notes,
+    diagnoses,
+    inbox,
+    outbox,
+    patient_links,
+    reports,
+    reviews,
+    users,
+    vault,
+    vault_check,
+)
 from eye_dx_core.schema.case import Case, Identity
 from eye_dx_core.vault import Vault
 
 _CHUNK = 500
-_SEALED_TABLES = (vault, vault_check, cases, inbox, diagnoses, reviews, reports, outbox)
+_OF_A_CASE = (inbox, diagnoses, reviews, reports, outbox, desk_notes, addenda, patient_links)
+_SEALED_TABLES = (vault, vault_check, cases, inbox, diagnoses, reviews, reports, outbox, desk_notes, addenda, users)
 _PROOF = "eye-dx"
 
 
@@ -44,11 +59,11 @@ class SqlCustody:
         with database_errors("records"), writing(self._engine) as connection:
             case_ids = _held_case_ids(connection, patient_id)
             connection.execute(delete(vault).where(vault.c.patient_id == patient_id))
-            for table in (inbox, diagnoses, reviews, reports, outbox):
+            for table in _OF_A_CASE:
                 connection.execute(delete(table).where(table.c.case_id.in_(case_ids)))
-            blank = {"patient_id": None, "external_id": None, "sealed": b"", "has_photos": False, "state": ERASED}
+            blank = {"patient_id": None, "external_id": None, "sealed": b"", "has_photos": False, "state": ERASED, "held_by": None}
             connection.execute(update(cases).where(cases.c.case_id.in_(case_ids)).values(blank))
-            _append(connection, event)
+            append_audit(connection, event)
         forget_deleted_rows(self._engine)
         return case_ids
 
@@ -71,9 +86,10 @@ class SqlCustody:
             if connection.execute(select(exists().where(cases.c.case_id.in_(case_ids), needed))).scalar():
                 return False
             self._strip(connection, case_ids)
-            connection.execute(delete(inbox).where(inbox.c.case_id.in_(case_ids)))
+            for table in (inbox, desk_notes):
+                connection.execute(delete(table).where(table.c.case_id.in_(case_ids)))
             connection.execute(delete(vault).where(vault.c.patient_id == patient_id))
-            _append(connection, event)
+            append_audit(connection, event)
         forget_deleted_rows(self._engine)
         return True
 
@@ -87,7 +103,7 @@ class SqlCustody:
         """See the port."""
         with database_errors("records"), writing(self._engine) as connection:
             self._strip(connection, case_ids)
-            _append(connection, event)
+            append_audit(connection, event)
         forget_deleted_rows(self._engine)
 
     def _strip(self, connection: Connection, case_ids: Sequence[str]) -> None:
@@ -102,7 +118,7 @@ class SqlCustody:
         with database_errors("records"), writing(self._engine) as connection:
             dropped = connection.execute(delete(inbox).where(inbox.c.received_at < before)).rowcount
             if dropped:
-                _append(connection, event.model_copy(update={"details": event.details | {"messages": dropped}}))
+                append_audit(connection, event.model_copy(update={"details": event.details | {"messages": dropped}}))
         if dropped:
             forget_deleted_rows(self._engine)
         return dropped
@@ -110,7 +126,7 @@ class SqlCustody:
     def add_audit(self, event: AuditEvent) -> None:
         """See the port."""
         with database_errors("records"), writing(self._engine) as connection:
-            _append(connection, event)
+            append_audit(connection, event)
 
     def audit(self) -> Iterator[AuditEntry]:
         """See the port."""
@@ -183,7 +199,7 @@ def _held_case_ids(connection: Connection, patient_id: str) -> tuple[str, ...]:
     return tuple(connection.execute(of_patient).scalars())
 
 
-def _append(connection: Connection, event: AuditEvent) -> None:
+def append_audit(connection: Connection, event: AuditEvent) -> None:
     """Chain the event to the last entry; on PostgreSQL nobody else appends meanwhile, SQLite has one writer anyhow."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("LOCK TABLE audit IN EXCLUSIVE MODE")

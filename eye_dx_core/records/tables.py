@@ -77,8 +77,16 @@ cases = Table(
     Column("state", String(16), nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("claimed_until", Float, nullable=False),
+    # For the review desk: plain, so that a list of many cases is a walk along an index. They tell how soon, not what.
+    Column("urgency", String(16)),
+    Column("work_order", Integer, nullable=False),
+    Column("review_due_at", UtcDateTime),
+    Column("needs_second", Boolean, nullable=False),
+    Column("held_by", String(64)),
+    Column("held_until", Float, nullable=False),
     UniqueConstraint("producer", "message_id"),
     Index("ix_cases_state_received_at", "state", "received_at"),
+    Index("ix_cases_work", "state", "work_order", "received_at", "case_id"),
 )
 
 # Messages as they came, for reading them again.
@@ -144,6 +152,40 @@ rejections = Table(
     Column("reason", Text, nullable=False),
     Column("rejected_at", UtcDateTime, nullable=False, index=True),
 )
+
+# What is written at the desk before a review counts. `note_id` is case, kind and writer.
+desk_notes = Table(
+    "desk_notes",
+    metadata,
+    Column("note_id", String(256), primary_key=True),
+    Column("case_id", ForeignKey("cases.case_id"), nullable=False, index=True),
+    Column("kind", String(32), nullable=False),
+    Column("written_by", String(64), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("written_at", UtcDateTime, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+)
+
+addenda = Table(
+    "addenda",
+    metadata,
+    Column("addendum_id", String(64), primary_key=True),
+    Column("case_id", ForeignKey("cases.case_id"), nullable=False, index=True),
+    Column("position", Integer, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+)
+
+patient_links = Table(
+    "patient_links",
+    metadata,
+    Column("token_sha256", String(64), primary_key=True),
+    Column("case_id", ForeignKey("cases.case_id"), nullable=False, index=True),
+    Column("made_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("revoked_at", UtcDateTime),
+)
+
+users = Table("users", metadata, Column("user_name", String(64), primary_key=True), Column("sealed", LargeBinary, nullable=False))
 
 # Append-only: triggers refuse everything but an insert.
 audit = Table(
