@@ -14,7 +14,9 @@ from tests.builders import NOON, a_case, a_diagnosis, a_review
 def a_good_answer() -> dict[str, object]:
     narrative = write_by_template(facts_of(a_case(), a_diagnosis(), a_review()))
     right, left = (one.model_dump(exclude={"eye"}) for one in narrative.findings)
-    return {"right_eye": right, "left_eye": left, "opinion": narrative.opinion, "advice": "请按医生建议，3个月后复查。"}
+    texts = {"right_eye": right, "left_eye": left, "opinion": narrative.opinion, "advice": "请按医生建议，3个月后复查。"}
+    claims = [{"eye": "OD", "concept_code": "A", "polarity": "stated", "source": "ai"}]
+    return texts | {"conclusion_codes": ["high_myopia"], "urgency_code": None, "claims": claims}
 
 
 def a_bad_answer() -> dict[str, object]:
@@ -53,7 +55,7 @@ def test_after_two_bad_answers_the_template_writes_and_the_codes_say_why():
     report = write(model)
 
     assert report.writer == "template/1"
-    assert report.fallback_reason == "invented_normal,unknown_finding,unperformed_exam"
+    assert report.fallback_reason == "invented_normal,omission,unknown_finding,unperformed_exam"
     assert "白内障" not in report.model_dump_json()
     assert len(model.asked) == 2
 
