@@ -14,8 +14,8 @@ def find_prompt(tracking_uri: str, name: str) -> tuple[str, str] | None:
 
     A registry that does not answer is no reason to write no report, so that is None too, and logged.
     """
-    client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
     try:
+        client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
         found = client.get_prompt_version_by_alias(name, PROMPT_ALIAS)
     except MlflowException as error:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND"):

@@ -1,7 +1,8 @@
 """Questions to the language model as MLflow traces, with what looks like an identifier masked before anything is stored."""
 
+import logging
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import mlflow
 from mlflow import MlflowClient
@@ -11,6 +12,7 @@ from mlflow.openai import autolog
 from mlflow.tracing import configure, set_destination
 
 Mask = Callable[[str], str]
+_log = logging.getLogger(__name__)
 
 
 def open_tracing(tracking_uri: str, experiment: str, mask: Mask) -> Callable[[], AbstractContextManager[None]]:
@@ -21,22 +23,27 @@ def open_tracing(tracking_uri: str, experiment: str, mask: Mask) -> Callable[[],
         experiment: where the traces go; it is made when it is missing.
         mask: takes identifiers out of a text. It sees every text of a trace, keys and values, before it is stored.
     """
-    client = MlflowClient(tracking_uri=tracking_uri)
 
     @contextmanager
     def traced() -> Generator[None]:
-        mlflow.set_tracking_uri(tracking_uri)
-        known = client.get_experiment_by_name(experiment)
-        experiment_id = known.experiment_id if known else client.create_experiment(experiment)
-        set_destination(MlflowExperimentLocation(experiment_id), context_local=True)
-        autolog(silent=True)
-        try:
-            with configure(span_processors=[lambda span: _redact(span, mask)]):
-                yield
-        finally:
-            autolog(disable=True, silent=True)
+        with ExitStack() as stack:
+            try:
+                _send_to(tracking_uri, experiment)
+                stack.enter_context(configure(span_processors=[lambda span: _redact(span, mask)]))
+                autolog(silent=True)
+                stack.callback(autolog, disable=True, silent=True)
+            except Exception as error:  # noqa: BLE001 - a trace that nobody can store is no reason to write no report
+                _log.warning("the question to the language model is not traced (%s)", type(error).__name__)
+            yield
 
     return traced
+
+
+def _send_to(tracking_uri: str, experiment: str) -> None:
+    mlflow.set_tracking_uri(tracking_uri)
+    client = MlflowClient(tracking_uri=tracking_uri)
+    known = client.get_experiment_by_name(experiment)
+    set_destination(MlflowExperimentLocation(known.experiment_id if known else client.create_experiment(experiment)), context_local=True)
 
 
 def _redact(span: LiveSpan, mask: Mask) -> None:

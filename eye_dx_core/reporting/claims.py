@@ -66,7 +66,10 @@ _KINDS = {"acuity": "acuity", "confidence": "confidence", "pressure": "iop"}
 _UNIT = r"个?月|周|星期|季度|天|日|年|岁|小时|次|度|级|型|期|倍|mmHg|毫米汞柱|mm|mg|ml|%|D(?![A-Za-z])"
 _SPOKEN_UNIT = "个?月|周|星期|季度|天|年|岁|小时|次|级|型|期|倍|毫米汞柱"
 _SPOKEN = rf"[{NUMERAL}十百两半]+"
-_VAGUE = r"(?:数|几|若干|多)个?(?:天|日|周|月|年)|(?:明|后|次|隔|下个?)(?:天|日|周|星期|月|季度|年)(?!龄)|每个?(?:半年|周|星期|月|季度|年)(?![一二两三四五六七八九十\\d])"
+_VAGUE = (
+    r"(?:数|几|若干|多)个?(?:天|日|周|月|年)|(?:明|后|次|隔|下个?)(?:天|日|周|星期|月|季度|年)(?!龄)"
+    r"|每个?(?:半年|周|星期|月|季度|年)(?![一二两三四五六七八九十\d])"
+)
 _START = "|".join(f"(?:{one})" for one in (*cues.CUES.values(), *cues.NEGATIONS.values(), cues.PAUSE, cues.FUNCTION_WORDS))
 _OTHER = rf"(?:(?!{_START})[\u4e00-\u9fff]){{1,8}}?(?:{OPEN_CLASS})"
 _PATTERN = re.compile(

@@ -58,7 +58,7 @@ def _findings(eye: EyeFacts) -> EyeFindings:
 
 
 def _structure(eye: EyeFacts, structure: str) -> str:
-    terms = [term for term in dict.fromkeys((*eye.features, *eye.diseases)) if _structure_of(term) == structure]
+    terms = [term for term in dict.fromkeys((*eye.features, *eye.diseases)) if structure_of(term) == structure]
     confirmed = f"医生确认：{'、'.join(terms)}。" if terms else ""
     said = confirmed + _ai_evidence(eye.ai, structure)
     if eye.ungradable:
@@ -66,7 +66,8 @@ def _structure(eye: EyeFacts, structure: str) -> str:
     return said or _not_assessed(eye)
 
 
-def _structure_of(term: str) -> str:
+def structure_of(term: str) -> str:
+    """Under which structure a doctor's term stands; under the retina where nothing says another."""
     return next((structure for structure, pattern in _TERM_STRUCTURE if pattern.search(term)), "retina")
 
 

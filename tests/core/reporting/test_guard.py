@@ -28,7 +28,8 @@ def survives(mutant: Mutant) -> bool:
 
 
 def test_no_mutant_of_a_right_report_survives():
-    every = [mutant for number, clean in enumerate(clean_reports()) for mutant in mutants(clean, number)][::_EVERY]
+    passing = [clean for clean in clean_reports() if not violations(clean.narrative, clean.facts)]
+    every = [mutant for number, clean in enumerate(passing) for mutant in mutants(clean, number)][::_EVERY]
 
     assert [f"{one.kind}: {one.of.name}: {one.words}" for one in every if survives(one)] == []
     assert len(every) >= 2000

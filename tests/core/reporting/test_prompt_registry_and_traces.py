@@ -16,7 +16,7 @@ from eye_dx_core.reporting.narrative import ANSWER_SCHEMA
 from eye_dx_core.reporting.openai import OpenAiChatModel
 from eye_dx_core.reporting.prompt import PROMPT_NAME, SHIPPED_INSTRUCTIONS, build_system_prompt
 from eye_dx_core.settings import Settings
-from tests.endpoint import TEXT, LoopbackEndpoint, completion
+from tests.endpoint import ANSWER, TEXT, LoopbackEndpoint, completion
 
 # MLflow's own: its tables use what SQLAlchemy 2.1 deprecates, and its client leaves sockets and files to the collector.
 pytestmark = pytest.mark.filterwarnings(
@@ -88,7 +88,9 @@ def test_a_stored_trace_shows_question_answer_and_cost_and_a_mask_where_an_ident
     model = OpenAiChatModel(
         base_url=endpoint.url, api_key="sk-secret", model="m", tracer=open_tracing(store, "language-model", lambda text: scrub(text, ()))
     )
-    model.complete_json(system="只回答 json", user="资料：医生写了 138-0013-8000 和 a.b@clinic.example，右眼白内障", json_schema=ANSWER_SCHEMA)
+    model.complete_json(
+        system="只回答 json", user="资料：医生写了 138-0013-8000 和 a.b@clinic.example，右眼白内障", json_schema=ANSWER_SCHEMA
+    )
     mlflow.flush_trace_async_logging()
 
     client = MlflowClient(tracking_uri=store)
@@ -116,3 +118,13 @@ def test_nothing_is_traced_once_the_question_is_answered(store: str, endpoint: L
     experiment = client.get_experiment_by_name("language-model")
     assert experiment is not None
     assert len(client.search_traces(locations=[experiment.experiment_id])) == 1
+
+
+def test_a_trace_that_cannot_be_stored_is_no_reason_to_write_no_report(tmp_path: Path, endpoint: LoopbackEndpoint):
+    (tmp_path / "mlflow.db").write_bytes(b"no database" * 100)
+    before = mlflow.get_tracking_uri()
+
+    tracer = open_tracing(f"sqlite:///{tmp_path}/mlflow.db", "language-model", lambda text: text)
+    model = OpenAiChatModel(base_url=endpoint.url, api_key="k", model="m", tracer=tracer)
+    assert model.complete_json(system="json", user="资料", json_schema=ANSWER_SCHEMA).content == ANSWER
+    mlflow.set_tracking_uri(before)
