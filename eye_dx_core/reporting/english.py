@@ -6,7 +6,7 @@ What the doctor wrote in Chinese stays as it was written, and beside it stand th
 from collections.abc import Iterable, Sequence
 
 from eye_dx_core.reporting.claims import Claim, Polarity, find_claims
-from eye_dx_core.reporting.facts import EYES, AiFacts, EyeFacts, LlmFacts
+from eye_dx_core.reporting.facts import AiFacts, EyeFacts, LlmFacts
 from eye_dx_core.reporting.lexicon import ENGLISH
 from eye_dx_core.reporting.narrative import ReportNarrative
 from eye_dx_core.reporting.template import IOP_LIMIT_MMHG, structure_of
@@ -66,7 +66,9 @@ def _finding(claim: Claim) -> str:
 
 
 def _eyes_en(eyes: Sequence[Laterality]) -> str:
-    return {EYES: "both eyes", EYES[:1]: "right eye", EYES[1:]: "left eye"}.get(tuple(eyes), "")
+    if len(eyes) == 1:
+        return "right eye" if eyes[0] is Laterality.RIGHT else "left eye"
+    return "both eyes" if eyes else ""
 
 
 def _name(eye: Laterality) -> str:

@@ -18,7 +18,7 @@ def configure(monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
 def test_an_endpoint_outside_the_house_needs_a_yes_and_the_text_says_what_would_leave(monkeypatch: pytest.MonkeyPatch, url: str):
     configure(monkeypatch, EYE_DX_LLM_BASE_URL=url)
 
-    with pytest.raises(BadSettings, match="every patient would leave the house.*EYE_DX_LLM_EXTERNAL") as caught:
+    with pytest.raises(BadSettings, match=r"every patient would leave the house.*EYE_DX_LLM_EXTERNAL") as caught:
         get_settings()
     assert "sk-geheim" not in str(caught.value)
 
