@@ -32,6 +32,8 @@ class LoopbackEndpoint:
 
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
+        self.said: list[str] = []
+        """What a real model behind it answered."""
         self.blank_lines = 0
         """How many come before the answer, one each tenth of a second."""
         self.redirect_to: str | None = None

@@ -21,6 +21,7 @@ _SAID = (
     re.compile(rf"{_AI}[^。；]{{0,24}}?{_NOT}(?:被|得到|经|获|获得|已|为)[^，。；]{{0,2}}医[生师][^，。；]{{0,3}}(?:{_AGREES})(?!为|结论|诊断|：)"),
     re.compile(rf"{_AI}[^。；]{{0,30}}医[生师][^，。；]{{0,4}}?{_NOT}(?:予以)?(?:{_AGREES})(?=[。；，！]|$)"),
 )  # fmt: skip
+_BLAMED = re.compile(rf"医[生师][^。；]{{0,10}}{_AI}[^，。；]{{0,8}}(?:错误|有误|不准|不对|误判|误报|漏)")
 _DISMISSED = re.compile(r"医[生师][^，。；]{0,10}(?:排除|否定|除外|推翻)")
 _VAGUE_SIDE = re.compile(
     r"(?:左眼|右眼|对侧眼?|另一?(?:只)?眼|双眼|两眼)[^，。；]{0,4}(?:亦然|同上|同样|相同|类似|如此|一样|亦有|也有|亦同|如上|同前|相似)"
@@ -45,6 +46,8 @@ def concord_violations(slot: str, text: str, facts: LlmFacts, known: Sequence[Cl
         said = next((one for pattern in _SAID if (one := pattern.search(sentence))), None)
         if said and (said["not"] is None) != _agree(find_claims(sentence), facts, known):
             yield Violation(rule="agreement", slot=slot, text="医生与 AI 是否一致与资料不符")
+        if _BLAMED.search(sentence):
+            yield Violation(rule="agreement", slot=slot, text="医生没有评价 AI 的对错")
         if _DISMISSED.search(sentence) and not _denied_by_doctor(sentence, known):
             yield Violation(rule="agreement", slot=slot, text="医生没有写过排除")
 

@@ -10,8 +10,8 @@ _LEFT = rf"左眼|左侧|左(?=[：:、])|{_A}OS{_Z}|left eye|{_A}LE{_Z}"
 _AND = r"\s*(?:和|与|及|以及|、|跟|同|兼)\s*"
 
 CUES: dict[str, str] = {
-    "both": rf"双眼|两眼|双侧|双目|两侧|左右(?:两?眼)?|{_A}OU{_Z}|both eyes|右眼?{_AND}左眼?|左眼?{_AND}右眼?",
-    "fellow": r"对侧眼?|另外?一?(?:只|侧)?眼|另侧|健眼|fellow eye|other eye",
+    "both": rf"双眼|两眼|两只眼睛?|眼睛(?=都|均)|双侧|双目|两侧|左右(?:两?眼)?|{_A}OU{_Z}|both eyes|右眼?{_AND}左眼?|左眼?{_AND}右眼?",
+    "fellow": r"对侧眼?|另外?那?一?(?:只|侧)?眼|(?<=外的)那?一?(?:只|侧)?眼|另侧|健眼|fellow eye|other eye",
     "right": _RIGHT,
     "left": _LEFT,
     "unsided": r"眼别不明",

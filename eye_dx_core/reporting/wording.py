@@ -16,6 +16,11 @@ _MEDICAL = re.compile(r"(?<![A-Za-z])(?:AMD|ARMD|DR|NPDR|PDR|CSC|RVO|BRVO|CRVO|R
 _PLAIN = re.compile(r"[\u4e00-\u9fffA-Za-z0-9\s，。、；：？！“”‘’（）《》〈〉—…·,.;:?!'\"()%/~±<>=≤≥×+\-–～％﹪「」『』［］℃°^*]")
 _WISH = re.compile(r"建议|请|需|必要时|完善|进一步|待|预约|拟行|可行")
 _DONE = re.compile(r"完成|已|显示|提示|可见|未见|结果|示(?=[\u4e00-\u9fff])")
+_PLACED = re.compile(
+    r"(?:位于|分布于|集中于|局限于|发生于|出现于|起自)[^，。；]{0,6}?(视盘|黄斑|周边|颞[上下]?|鼻[侧上下]|后极|中心凹|上方|下方)"
+)
+    r"(?:位于|分布于|集中于|局限于|发生于|出现于|起自)[^，。；]{0,6}?(视盘|黄斑|周边|颞[上下]?|鼻[侧上下]|后极|中心凹|上方|下方)"
+)
 _CLAUSE = re.compile(r"[^，。；！？!?;\n]+")
 
 
@@ -37,6 +42,7 @@ def wording_violations(slot: str, text: str, facts: LlmFacts) -> Iterator[Violat
         if word not in doctors:
             yield Violation(rule="course", slot=slot, text=f"资料中没有病情变化：{word}")
     yield from _of_examinations(slot, rest, facts)
+    yield from _of_places(slot, text, facts)
 
 
 def doctors_words(facts: LlmFacts) -> str:
@@ -60,6 +66,15 @@ def _of_form(slot: str, text: str, doctors: str) -> Iterator[Violation]:
         yield Violation(rule="language", slot=slot, text="须用简体中文书写，不夹外文词")
     if any(not _PLAIN.fullmatch(one) and one not in doctors for one in text):
         yield Violation(rule="markup", slot=slot, text="不得含有特殊符号")
+
+
+def _of_places(slot: str, text: str, facts: LlmFacts) -> Iterator[Violation]:
+    """Where something lies is for the doctor's words and the AI's evidence to say."""
+    areas = (area for ai in (facts.right.ai, facts.left.ai, *facts.unsided) for area in ai.areas)
+    places = "".join((normalise(doctors_words(facts)), *areas))
+    for match in _PLACED.finditer(text):
+        if match[1] not in places:
+            yield Violation(rule="area", slot=slot, text=f"资料没有这一部位：{match[1]}")
 
 
 def _of_examinations(slot: str, text: str, facts: LlmFacts) -> Iterator[Violation]:
