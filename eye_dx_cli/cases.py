@@ -55,6 +55,7 @@ def report(case_id: CaseId, as_json: Annotated[bool, typer.Option("--json", help
             chat_model=wiring.find_chat_model(settings),
             outlet=wiring.report_outlet(settings),
             now=lambda: datetime.now(UTC),
+            instructions=wiring.find_instructions(settings),
         )
     finally:
         records.close()

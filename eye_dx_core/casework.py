@@ -15,6 +15,7 @@ from eye_dx_core.queue.announcing import announce_diagnosis, announce_report
 from eye_dx_core.queue.topology import QueueNames
 from eye_dx_core.records.port import Records
 from eye_dx_core.reporting.port import ChatModel
+from eye_dx_core.reporting.prompt import SHIPPED_INSTRUCTIONS, Instructions
 from eye_dx_core.reporting.rendering import render_html
 from eye_dx_core.reporting.writing import UNAVAILABLE, write_report
 from eye_dx_core.routing.rules import RoutingRules, shipped_rules
@@ -120,6 +121,7 @@ def report_waiting(
     lease_seconds: float,
     now: Clock,
     is_last_try: bool = False,
+    instructions: Instructions = SHIPPED_INSTRUCTIONS,
 ) -> tuple[DiagnosisReport, ...]:
     """Write the reports of reviewed cases, one by one, each stored with its outbox row; return the new reports.
 
@@ -132,7 +134,7 @@ def report_waiting(
     """
     done: list[DiagnosisReport] = []
     fallback_reason: str | None = None
-    write = partial(report_case, records, outlet=outlet, now=now)
+    write = partial(report_case, records, outlet=outlet, now=now, instructions=instructions)
     while len(done) < limit:
         claimed = records.claim_unreported(limit=1, lease_seconds=lease_seconds)
         if not claimed:
@@ -158,6 +160,7 @@ def report_case(
     outlet: ReportOutlet,
     now: Clock,
     fallback_reason: str | None = None,
+    instructions: Instructions = SHIPPED_INSTRUCTIONS,
 ) -> DiagnosisReport:
     """Write and store the report of one reviewed case; a case that has one keeps it.
 
@@ -171,7 +174,13 @@ def report_case(
         missing = "AI diagnosis" if record.diagnosis is None else "doctor's review"
         raise NotFound(f"{case_id} has no {missing} yet, so no report can be written")
     report = record.report or write_report(
-        record.case, record.diagnosis, record.review, chat_model=chat_model, now=now(), fallback_reason=fallback_reason
+        record.case,
+        record.diagnosis,
+        record.review,
+        chat_model=chat_model,
+        now=now(),
+        fallback_reason=fallback_reason,
+        instructions=instructions,
     )
     # The page first: if we die in between, the row is missing and the page is written again with the same content.
     save_report_page(report, record.case, record.diagnosis, folder=outlet.folder, timezone=outlet.timezone)

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from eye_dx_core.errors import BadSettings
 from eye_dx_core.inference.sources.allowed import BucketPrefix, WebHost, parse_bucket, parse_web_host
 from eye_dx_core.queue.topology import QueueNames
+from eye_dx_core.reporting.endpoints import is_in_the_house
 from eye_dx_core.schema.engine import EngineName
 from eye_dx_core.schema.outgoing import NotAssessed
 
@@ -90,6 +91,12 @@ class Settings(BaseSettings):
     llm_base_url: str | None = Field(default=None, description="OpenAI-compatible endpoint; without it the template writes.")
     llm_api_key: SecretStr | None = None
     llm_model: str | None = None
+    llm_external: bool = Field(
+        default=False, description="Whether the endpoint may lie outside the house: facts about patients, without names, then leave it."
+    )
+    llm_seconds: float = Field(default=30, gt=0, description="How long one answer of the language model may take.")
+    llm_temperature: float = Field(default=0, ge=0, le=2, description="0 asks for the likeliest words.")
+    llm_tracing: bool = Field(default=False, description="Record each question and answer in MLflow, with identifiers masked.")
 
     timezone: str = Field(default="Asia/Shanghai", description="Local time of reports and of the daily partition.")
     dagster_port: int = 3000
@@ -136,6 +143,14 @@ class Settings(BaseSettings):
         given = [value is not None for value in (self.llm_base_url, self.llm_api_key, self.llm_model)]
         if any(given) and not all(given):
             raise ValueError("EYE_DX_LLM_BASE_URL, EYE_DX_LLM_API_KEY and EYE_DX_LLM_MODEL belong together")
+        if self.llm_base_url and not is_in_the_house(self.llm_base_url):
+            if not self.llm_external:
+                raise ValueError(
+                    "EYE_DX_LLM_BASE_URL is not an address of the own network: age, findings and the doctor's words of every patient would"
+                    " leave the house. Set EYE_DX_LLM_EXTERNAL=true if the clinic may do that and has agreed it with the provider"
+                )
+            if not self.llm_base_url.lower().startswith("https://"):
+                raise ValueError("EYE_DX_LLM_BASE_URL leaves the house, so it must begin with https://")
         return self
 
     @property

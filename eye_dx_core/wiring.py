@@ -1,5 +1,7 @@
 """The only place that names an adapter: each is picked by the scheme of its URL."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +13,9 @@ from eye_dx_core.inference.sources.allowed import BucketPrefix, WebHost
 from eye_dx_core.queue.port import Queue
 from eye_dx_core.records.port import Records
 from eye_dx_core.registry.port import CHAMPION, ModelRegistry, ModelVersion
+from eye_dx_core.reporting.identifiers import scrub
 from eye_dx_core.reporting.port import ChatModel
+from eye_dx_core.reporting.prompt import PROMPT_NAME, SHIPPED_INSTRUCTIONS, Instructions
 from eye_dx_core.schema.engine import EngineName
 from eye_dx_core.settings import Settings
 from eye_dx_core.vault import Vault, read_keys
@@ -116,7 +120,37 @@ def find_chat_model(settings: Settings) -> ChatModel | None:
         return None
     from eye_dx_core.reporting.openai import OpenAiChatModel
 
-    return OpenAiChatModel(base_url=settings.llm_base_url, api_key=settings.llm_api_key.get_secret_value(), model=settings.llm_model)
+    return OpenAiChatModel(
+        base_url=settings.llm_base_url,
+        api_key=settings.llm_api_key.get_secret_value(),
+        model=settings.llm_model,
+        timeout_seconds=settings.llm_seconds,
+        temperature=settings.llm_temperature,
+        tracer=_llm_tracer(settings),
+    )
+
+
+def find_instructions(settings: Settings) -> Instructions:
+    """What the language model is told: a prompt with the alias `production` in the registry, else the one that comes with us.
+
+    MLflow is only asked where a language model is configured and a store exists.
+    """
+    uri = settings.mlflow_address
+    is_missing = uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists()
+    if settings.llm_base_url is None or is_missing:
+        return SHIPPED_INSTRUCTIONS
+    from eye_dx_core.registry.prompts import find_prompt
+
+    found = find_prompt(uri, PROMPT_NAME)
+    return Instructions(version=found[0], text=found[1]) if found else SHIPPED_INSTRUCTIONS
+
+
+def _llm_tracer(settings: Settings) -> Callable[[], AbstractContextManager[None]]:
+    if not settings.llm_tracing:
+        return nullcontext
+    from eye_dx_core.registry.tracing import open_tracing
+
+    return open_tracing(settings.mlflow_address, "eye-dx-language-model", lambda text: scrub(text, ()))
 
 
 def get_champion(registry: ModelRegistry) -> ModelVersion:

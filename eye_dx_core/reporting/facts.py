@@ -2,13 +2,14 @@
 
 from math import floor
 
+from eye_dx_core.reporting.claims import Polarity, find_claims
 from eye_dx_core.reporting.identifiers import identifiers_of, scrub
 from eye_dx_core.schema.case import Case, Laterality
 from eye_dx_core.schema.diagnosis import AiDiagnosis, EyeDiagnosis, Outcome
 from eye_dx_core.schema.frozen import Frozen
 from eye_dx_core.schema.quality import QualityIssue
-from eye_dx_core.schema.review import DoctorReview
-from eye_dx_core.schema.routing import ACUITY_IMPLAUSIBLE, IOP_IMPLAUSIBLE
+from eye_dx_core.schema.review import DoctorReview, EyeReview
+from eye_dx_core.schema.routing import ACUITY_IMPLAUSIBLE, IOP_IMPLAUSIBLE, Urgency
 
 EYES = (Laterality.RIGHT, Laterality.LEFT)
 _OLDEST_AGE = 90
@@ -43,18 +44,27 @@ class EyeFacts(Frozen):
     ai: AiFacts
     features: tuple[str, ...] = ()
     diseases: tuple[str, ...] = ()
+    """Labels that the doctor chose, in words, and what they wrote beside them."""
+    ungradable: str | None = None
+    """The doctor's words on an eye of which no photograph can be read."""
 
     @property
     def has_doctors_words(self) -> bool:
         """Whether the doctor wrote about this eye in particular."""
         return bool(self.features or self.diseases)
 
+    @property
+    def is_unread(self) -> bool:
+        """Whether the doctor, or the AI where the doctor says nothing of this eye, could read no photograph of it."""
+        return self.ungradable is not None or (self.ai.outcome is Outcome.NOT_ASSESSED and not self.has_doctors_words)
+
 
 class LlmFacts(Frozen):
     """The facts that a report is written from. There is no field for a name, a phone, an id, a file or a birth date.
 
-    Free-text notes stay at home altogether; the doctor's text has the case's own identifiers taken out. Nor is there one for
-    the urgency that the AI proposes: when the patient comes back, the doctor says, and a text that knows two intervals mixes them.
+    Free-text notes stay at home altogether; the doctor's text has the case's own identifiers taken out. `urgency` is the
+    doctor's. There is no field for the one that the AI proposes: when the patient comes back, the doctor says, and a text that
+    knows two intervals mixes them.
     """
 
     age: str | None
@@ -65,6 +75,15 @@ class LlmFacts(Frozen):
     """The AI's word on photos of which nobody knows the eye."""
     doctor_conclusion: str
     doctor_recommendation: str
+    urgency: Urgency | None = None
+    """How soon the doctor wants the patient seen."""
+
+    @property
+    def conclusion_codes(self) -> tuple[str, ...]:
+        """What the doctor's conclusion states or suspects, as codes of the lexicon, sorted; what no row knows has none."""
+        claims = find_claims(self.doctor_conclusion)
+        stated = (one for one in claims if one.polarity in (Polarity.STATED, Polarity.SUSPECTED))
+        return tuple(sorted({one.concept for one in stated if ":" not in one.concept}))
 
     @property
     def eyes(self) -> tuple[EyeFacts, EyeFacts]:
@@ -85,6 +104,7 @@ def facts_of(case: Case, diagnosis: AiDiagnosis, review: DoctorReview) -> LlmFac
         unsided=tuple(_ai_facts(one) for one in diagnosis.eyes if one.eye is None),
         doctor_conclusion=scrub(review.conclusion, identifiers),
         doctor_recommendation=scrub(review.recommendation, identifiers),
+        urgency=review.urgency,
     )
 
 
@@ -105,8 +125,13 @@ def _eye_facts(eye: Laterality, case: Case, diagnosis: AiDiagnosis, review: Doct
         measurement_doubts=tuple(doubts.values()),
         ai=_ai_facts(diagnosis.find_eye(eye)),
         features=tuple(scrub(term, identifiers) for one in reviewed for term in one.features),
-        diseases=tuple(scrub(term, identifiers) for one in reviewed for term in one.diseases),
+        diseases=tuple(scrub(term, identifiers) for one in reviewed for term in one.terms_zh if not _is_unread(one, term)),
+        ungradable=next((one.ungradable.name_zh for one in reviewed if one.ungradable), None),
     )
+
+
+def _is_unread(review: EyeReview, term: str) -> bool:
+    return review.ungradable is not None and term == review.ungradable.name_zh
 
 
 def measurement_doubts(diagnosis: AiDiagnosis, eye: Laterality) -> dict[str, str]:

@@ -48,10 +48,17 @@ def has_identifier(text: str, identifiers: Iterable[re.Pattern[str]] = ()) -> bo
 
 def normalise(text: str) -> str:
     """Half-width digits, letters and address signs, no invisible characters; Chinese punctuation stays as it is."""
-    return "".join(_normal_character(one) for one in unicodedata.normalize("NFC", text) if unicodedata.category(one) != "Cf")
+    return _UNUSUAL.sub(_normal_character, unicodedata.normalize("NFC", text))
 
 
-def _normal_character(character: str) -> str:
+# Everything but Chinese characters, printable ASCII and the commonest Chinese punctuation.
+_UNUSUAL = re.compile(r"[^\u4e00-\u9fff\x0a\x20-\x7e，。；：、（）]")
+
+
+def _normal_character(match: re.Match[str]) -> str:
+    character = match.group()
+    if unicodedata.category(character) == "Cf":
+        return ""
     normal = unicodedata.normalize("NFKC", character)
     return normal if normal.isalnum() or normal in "@._-+%" else character
 

@@ -4,9 +4,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from eye_dx_core.reporting.claims import Claim, Eyes, Polarity, Voice, find_claims
 from eye_dx_core.reporting.facts import EYES, AiFacts, EyeFacts, LlmFacts
-from eye_dx_core.reporting.lexicon import ABNORMAL, ASSESSABLE, HIGH_IOP, NORMAL, NOT_ASSESSED, UNCERTAIN, everything_said_by
-from eye_dx_core.reporting.template import IOP_LIMIT_MMHG
+from eye_dx_core.reporting.lexicon import ASSESSABLE, HIGH_IOP, NORMAL_IOP, NOT_ASSESSED, UNCERTAIN, everything_said_by
+from eye_dx_core.reporting.template import IOP_LIMIT_MMHG, LOWEST_IOP_MMHG
 from eye_dx_core.schema.diagnosis import Outcome
+
+# A span that may stand for another: "within three months" for "in three months", never the other way round.
+_SOONER_THAN = {"within": ("within", "after", "every"), "after": ("after", "every"), "every": ("every",)}
 
 
 def known_claims(facts: LlmFacts) -> tuple[Claim, ...]:
@@ -16,19 +19,29 @@ def known_claims(facts: LlmFacts) -> tuple[Claim, ...]:
 
 def is_supported(claim: Claim, known: Iterable[Claim]) -> bool:
     """Whether every eye the claim speaks of has a known claim behind it; without an eye, any one will do."""
-    if claim.concept == NORMAL and claim.polarity is Polarity.DENIED:
-        return True  # "does not mean normal" claims nothing
-    behind = [one for one in known if one.concept == claim.concept and _carries(one, claim)]
+    behind = [one for one in known if _is_the_same(one, claim) and _carries(one, claim)]
     return all(any(eye in one.eyes for one in behind) for eye in claim.eyes) if claim.eyes else bool(behind)
 
 
+def _is_the_same(known: Claim, claim: Claim) -> bool:
+    """Whether the known claim is of the same thing, or of a narrower one with the same name at its end."""
+    if claim.concept.startswith("other:") and known.concept.startswith("other:"):
+        return known.concept.endswith(claim.concept.removeprefix("other:"))
+    kind, _, days = claim.concept.partition(":")
+    if kind in _SOONER_THAN:
+        return known.concept in {f"{one}:{days}" for one in _SOONER_THAN[kind]}
+    return known.concept == claim.concept
+
+
 def _carries(known: Claim, claim: Claim) -> bool:
-    if claim.is_number:
+    if claim.is_number or claim.is_zone:
         return True
+    if Polarity.UNCLEAR in (known.polarity, claim.polarity) or (claim.qualifier and claim.qualifier != known.qualifier):
+        return False
     if known.voice is Voice.AI and claim.voice is not Voice.AI:
         return False  # what only the AI says must be marked as the AI's
-    if claim.voice is Voice.AI and known.voice is not Voice.AI and claim.concept in (NORMAL, ABNORMAL):
-        return False  # the doctor's overall word is not the AI's
+    if claim.voice is Voice.AI and known.voice is Voice.DOCTOR:
+        return False  # and the AI did not say what only the doctor says
     if Polarity.DENIED in (known.polarity, claim.polarity):
         return known.polarity is claim.polarity
     # An AI label is a suspicion by nature and marked as such; a doctor's "suspected" must stay one.
@@ -36,7 +49,7 @@ def _carries(known: Claim, claim: Claim) -> bool:
 
 
 def _with_implied(claim: Claim) -> Iterator[Claim]:
-    if claim.polarity is Polarity.DENIED or ":" in claim.concept:
+    if claim.polarity is Polarity.DENIED or claim.is_number or claim.is_zone:
         yield claim
         return
     for concept in everything_said_by(claim.concept):
@@ -45,7 +58,11 @@ def _with_implied(claim: Claim) -> Iterator[Claim]:
 
 def _read(facts: LlmFacts) -> Iterator[Claim]:
     # A doctor who names no eye speaks of both; an AI reading of an unknown eye speaks for neither.
-    yield from _as_said_by(Voice.DOCTOR, find_claims(f"{facts.doctor_conclusion}。{facts.doctor_recommendation}", eyes=EYES))
+    yield from _as_said_by(Voice.DOCTOR, find_claims(facts.doctor_conclusion, eyes=EYES))
+    # A recommendation to look for something does not say that it is there.
+    for claim in _as_said_by(Voice.DOCTOR, find_claims(facts.doctor_recommendation, eyes=EYES)):
+        is_told = claim.polarity is not Polarity.STATED or claim.is_number
+        yield claim if is_told else claim.model_copy(update={"polarity": Polarity.SUSPECTED})
     yield from find_claims(facts.age or "", eyes=EYES)
     for eye in facts.eyes:
         yield from _read_eye(eye)
@@ -55,7 +72,12 @@ def _read(facts: LlmFacts) -> Iterator[Claim]:
 
 def _read_eye(eye: EyeFacts) -> Iterator[Claim]:
     yield from _as_said_by(Voice.DOCTOR, find_claims("。".join((*eye.features, *eye.diseases)), eyes=(eye.eye,)))
-    yield from _read_ai(eye.ai, (eye.eye,))
+    read = _read_ai(eye.ai, (eye.eye,))
+    if eye.ungradable is None:
+        yield from read
+    else:
+        yield _stated(NOT_ASSESSED, (eye.eye,))
+        yield from (one for one in read if one.concept != ASSESSABLE)
     yield from find_claims("".join(eye.measurement_doubts), eyes=(eye.eye,))
     if eye.acuity_decimal is not None:
         yield _stated(f"acuity:{eye.acuity_decimal:g}", (eye.eye,))
@@ -63,6 +85,8 @@ def _read_eye(eye: EyeFacts) -> Iterator[Claim]:
         yield _stated(f"iop:{eye.iop_mmhg:g}", (eye.eye,))
         if eye.iop_mmhg > IOP_LIMIT_MMHG:
             yield _stated(HIGH_IOP, (eye.eye,))
+        elif eye.iop_mmhg >= LOWEST_IOP_MMHG:
+            yield _stated(NORMAL_IOP, (eye.eye,))
 
 
 def _read_ai(ai: AiFacts, eyes: Eyes) -> Iterator[Claim]:

@@ -8,10 +8,23 @@ from eye_dx_core.reporting.narrative import ReportNarrative
 from eye_dx_core.schema.case import Laterality
 from eye_dx_core.schema.diagnosis import Outcome, Zone
 from eye_dx_core.schema.report import EyeFindings
+from eye_dx_core.schema.routing import Urgency
 
 TEMPLATE = "template/1"
 IOP_LIMIT_MMHG = 21
 """Above this an intraocular pressure is commonly called high; the doctor judges it."""
+LOWEST_IOP_MMHG = 10
+"""Below this nobody should read that the pressure is in the usual range."""
+
+_HOW_SOON = {
+    Urgency.SAME_DAY: "医生评定为特急：请当天到医院眼科就诊。",
+    Urgency.URGENT: "医生评定为紧急：请尽快到医院眼科就诊。",
+    Urgency.SOON: "医生评定为尽早就诊：请尽早到医院眼科就诊。",
+    Urgency.ROUTINE: "医生评定为常规转诊：请按预约到眼科就诊。",
+    Urgency.EARLY_RECALL: "医生评定为提前复查：请按医生给出的时间提前复查。",
+    Urgency.RECALL: "医生评定为常规复查。",
+}
+"""The doctor's urgency as advice. Without an interval: that one is in the doctor's own recommendation, and two would be mixed up."""
 
 _STRUCTURES = ("retina", "macula", "optic_disc", "vessels")
 _ZONE_STRUCTURE = {Zone.MACULA.name_zh: "macula", Zone.DISC.name_zh: "optic_disc"}
@@ -27,7 +40,14 @@ def write_by_template(facts: LlmFacts) -> ReportNarrative:
     """Phrase the facts. A structure that neither doctor nor AI evidence speaks of is never called normal."""
     return ReportNarrative(
         findings=tuple(_findings(eye) for eye in facts.eyes),
-        opinion="".join((_measured(facts), _ai_opinion(facts), f"经医生审核，结论为“{facts.doctor_conclusion.rstrip('。')}”。")),
+        opinion="".join(
+            (
+                _measured(facts),
+                _ai_opinion(facts),
+                _unread_by_doctor(facts),
+                f"经医生审核，结论为“{facts.doctor_conclusion.rstrip('。')}”。",
+            )
+        ),
         advice=_advice(facts),
     )
 
@@ -38,12 +58,16 @@ def _findings(eye: EyeFacts) -> EyeFindings:
 
 
 def _structure(eye: EyeFacts, structure: str) -> str:
-    terms = [term for term in dict.fromkeys((*eye.features, *eye.diseases)) if _structure_of(term) == structure]
+    terms = [term for term in dict.fromkeys((*eye.features, *eye.diseases)) if structure_of(term) == structure]
     confirmed = f"医生确认：{'、'.join(terms)}。" if terms else ""
-    return confirmed + _ai_evidence(eye.ai, structure) or _not_assessed(eye)
+    said = confirmed + _ai_evidence(eye.ai, structure)
+    if eye.ungradable:
+        return f"未评估（医生：{eye.ungradable}）。{said}"
+    return said or _not_assessed(eye)
 
 
-def _structure_of(term: str) -> str:
+def structure_of(term: str) -> str:
+    """Under which structure a doctor's term stands; under the retina where nothing says another."""
     return next((structure for structure, pattern in _TERM_STRUCTURE if pattern.search(term)), "retina")
 
 
@@ -82,6 +106,10 @@ def _ai_opinion(facts: LlmFacts) -> str:
     return f"AI 辅助判读：{'；'.join(words)}。AI 提示仅供参考，以医生结论为准。"
 
 
+def _unread_by_doctor(facts: LlmFacts) -> str:
+    return "".join(f"{eye.eye.name_zh}照片医生无法判读，不代表正常。" for eye in facts.eyes if eye.ungradable)
+
+
 def _ai_words(ai: AiFacts) -> str:
     if not ai.has_photo:
         return "没有照片，未评估"
@@ -100,8 +128,9 @@ def _in_brackets(details: Sequence[str]) -> str:
 
 def _advice(facts: LlmFacts) -> str:
     """What follows from the state of the examination; the doctor's own recommendation stands beside it verbatim."""
-    sentences = ["请按照医生的建议随访和复查。" if facts.doctor_recommendation.strip() else "复查安排请咨询就诊医生。"]
-    retake = [eye.eye for eye in facts.eyes if eye.ai.outcome is Outcome.NOT_ASSESSED]
+    sentences = [_HOW_SOON[facts.urgency]] if facts.urgency else []
+    sentences += ["请按照医生的建议随访和复查。" if facts.doctor_recommendation.strip() else "复查安排请咨询就诊医生。"]
+    retake = [eye.eye for eye in facts.eyes if eye.ai.outcome is Outcome.NOT_ASSESSED and eye.ungradable is None]
     if retake:
         sentences.append(f"{_names(retake)}未能评估，不代表正常，建议重新拍摄眼底照片。")
     uncertain = [eye.eye for eye in facts.eyes if eye.ai.outcome is Outcome.UNCERTAIN]

@@ -1,20 +1,28 @@
 """Write the report of a case: facts by code, phrasing by a language model if it keeps the rules, else by the template."""
 
 import re
-from dataclasses import dataclass
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from eye_dx_core.errors import BadReport
+from eye_dx_core.reporting.echo import echo_violations
 from eye_dx_core.reporting.facts import LlmFacts, facts_of
 from eye_dx_core.reporting.identifiers import identifiers_of
-from eye_dx_core.reporting.narrative import ANSWER_SCHEMA, ReportNarrative, parse_narrative
-from eye_dx_core.reporting.port import ChatModel
-from eye_dx_core.reporting.prompt import SYSTEM, build_user_prompt
-from eye_dx_core.reporting.rules import Violation, identifier_violations, violations
+from eye_dx_core.reporting.injection import gives_orders
+from eye_dx_core.reporting.leaks import leak_violations
+from eye_dx_core.reporting.narrative import ANSWER_SCHEMA, Echo, ReportNarrative, parse_answer
+from eye_dx_core.reporting.port import ChatModel, UselessAnswer
+from eye_dx_core.reporting.prompt import SHIPPED_INSTRUCTIONS, Instructions, build_system_prompt, build_user_prompt
+from eye_dx_core.reporting.rules import identifier_violations, texts_of, violations
+from eye_dx_core.reporting.support import known_claims
 from eye_dx_core.reporting.template import TEMPLATE, write_by_template
+from eye_dx_core.reporting.violation import RULES, Violation
+from eye_dx_core.reporting.wording import doctors_words
 from eye_dx_core.schema.case import Case
 from eye_dx_core.schema.diagnosis import AiDiagnosis
-from eye_dx_core.schema.report import DiagnosisReport
+from eye_dx_core.schema.report import DiagnosisReport, GuardOutcome, TokenUsage
 from eye_dx_core.schema.review import DoctorReview
 
 DISCLAIMER = (
@@ -22,14 +30,21 @@ DISCLAIMER = (
     "“未评估”不代表正常。请以医生结论为准，如有不适请及时就医。"
 )
 UNAVAILABLE = "model_unavailable"
+ORDERS = "orders_in_doctors_text"
 _TRIES = 2
+_FINAL = re.compile(r"content_filter|refusal|request_refused|http_\d+")
+"""What the same question would bring again."""
 
 
 @dataclass(frozen=True)
 class _Written:
     narrative: ReportNarrative
-    writer: str
+    writer: str = TEMPLATE
+    guard: GuardOutcome | None = None
+    rules: tuple[str, ...] = ()
     fallback_reason: str | None = None
+    tokens: TokenUsage | None = None
+    prompt_version: str | None = None
 
 
 def write_report(
@@ -40,6 +55,7 @@ def write_report(
     chat_model: ChatModel | None,
     now: datetime,
     fallback_reason: str | None = None,
+    instructions: Instructions = SHIPPED_INSTRUCTIONS,
 ) -> DiagnosisReport:
     """Write the report of a reviewed case.
 
@@ -53,24 +69,37 @@ def write_report(
         chat_model: None lets the template write.
         now: aware time of writing.
         fallback_reason: why the template writes where a language model is configured, such as `UNAVAILABLE`.
+        instructions: what a language model is told.
 
     Raises:
         ChatModelUnavailable: the chat model does not answer. The caller may retry, or call again without it.
     """
     facts = facts_of(case, diagnosis, review)
-    written = _write_checked(facts, chat_model, identifiers_of(case, review)) if chat_model else _by_template(facts, fallback_reason)
+    if chat_model is None:
+        guard = GuardOutcome.UNAVAILABLE if fallback_reason == UNAVAILABLE else None
+        written = _Written(write_by_template(facts), guard=guard, fallback_reason=fallback_reason)
+    elif gives_orders(facts):
+        written = _refused(facts, (ORDERS,))
+    else:
+        notes = case.screening.notes or ""
+        written = _Session(facts, chat_model, instructions, identifiers_of(case, review), notes).write()
     return DiagnosisReport(
         report_id=report_id_of(case.case_id),
         case_id=case.case_id,
         written_at=now,
         writer=written.writer,
         fallback_reason=written.fallback_reason,
+        prompt_version=written.prompt_version,
+        guard=written.guard,
+        guard_rules=written.rules,
+        tokens=written.tokens,
         findings=written.narrative.findings,
         opinion=written.narrative.opinion,
         advice=written.narrative.advice,
         conclusion=review.conclusion,
         doctor_name=review.doctor_name,
         recommendation=review.recommendation,
+        urgency=review.urgency,
         ai_conclusion=diagnosis.conclusion_zh,
         ai_model_version=diagnosis.model_version,
         disclaimer=DISCLAIMER,
@@ -82,25 +111,63 @@ def report_id_of(case_id: str) -> str:
     return f"report-{case_id.removeprefix('case-')}"
 
 
-def _by_template(facts: LlmFacts, reason: str | None = None) -> _Written:
-    return _Written(write_by_template(facts), TEMPLATE, reason)
+def _refused(facts: LlmFacts, rules: tuple[str, ...]) -> _Written:
+    return _Written(write_by_template(facts), guard=GuardOutcome.REFUSED, rules=rules, fallback_reason=",".join(rules))
 
 
-def _write_checked(facts: LlmFacts, chat_model: ChatModel, identifiers: tuple[re.Pattern[str], ...]) -> _Written:
-    found: tuple[Violation, ...] = ()
-    reason = ""
-    for _ in range(_TRIES):
+@dataclass
+class _Session:
+    """One report asked of a language model; nothing of it outlives the report."""
+
+    facts: LlmFacts
+    chat_model: ChatModel
+    instructions: Instructions
+    identifiers: tuple[re.Pattern[str], ...]
+    notes: str
+    canary: str = field(default_factory=lambda: secrets.token_hex(6))
+    spent: list[TokenUsage] = field(default_factory=list[TokenUsage])
+
+    def write(self) -> _Written:
+        """Ask, tell what was wrong, ask once more; then the template."""
+        found: tuple[Violation, ...] = ()
+        broken: tuple[str, ...] = ()
+        for number in range(_TRIES):
+            try:
+                narrative, echo = parse_answer(self._ask(found))
+            except BadReport as error:
+                found, broken = (), (_code_of(error),)
+                if _FINAL.fullmatch(broken[0]):
+                    break
+                continue
+            found = tuple(self._violations(narrative, echo))
+            if not found:
+                guard = GuardOutcome.PASSED_ON_RETRY if number else GuardOutcome.PASSED
+                return self._signed(_Written(narrative, self.chat_model.name, guard, broken))
+            broken = tuple(sorted({one.rule for one in found}, key=lambda rule: (RULES[rule].check, rule)))
+        return self._signed(_refused(self.facts, broken))
+
+    def _ask(self, found: tuple[Violation, ...]) -> dict[str, object]:
+        system = build_system_prompt(self.instructions, self.canary)
         try:
-            answer = chat_model.complete_json(system=SYSTEM, user=build_user_prompt(facts, found), json_schema=ANSWER_SCHEMA)
-            narrative = parse_narrative(answer)
-        except BadReport as error:
-            found, reason = (), _code_of(error)
-            continue
-        found = (*violations(narrative, facts), *identifier_violations(narrative, identifiers))
-        if not found:
-            return _Written(narrative, chat_model.name)
-        reason = ",".join(sorted({one.rule for one in found}))
-    return _by_template(facts, reason)
+            answer = self.chat_model.complete_json(system=system, user=build_user_prompt(self.facts, found), json_schema=ANSWER_SCHEMA)
+        except UselessAnswer as error:
+            self.spent += [error.tokens] if error.tokens else []
+            raise
+        self.spent += [answer.tokens] if answer.tokens else []
+        return answer.content
+
+    def _violations(self, narrative: ReportNarrative, echo: Echo) -> Iterator[Violation]:
+        yield from echo_violations(echo, self.facts, known_claims(self.facts))
+        yield from violations(narrative, self.facts)
+        yield from identifier_violations(narrative, self.identifiers)
+        rules, _, _ = self.instructions.text.partition("{")  # behind it stands an example, whose sentences may be used
+        for slot, text in texts_of(narrative):
+            yield from leak_violations(slot, text, canary=self.canary, secrets=(rules, self.notes), allowed=doctors_words(self.facts))
+
+    def _signed(self, written: _Written) -> _Written:
+        spent = self.spent
+        tokens = TokenUsage(prompt=sum(one.prompt for one in spent), completion=sum(one.completion for one in spent)) if spent else None
+        return replace(written, tokens=tokens, prompt_version=self.instructions.version)
 
 
 def _code_of(error: BadReport) -> str:

@@ -169,6 +169,10 @@ REPORT = _answer(
             "written_at": "2025-07-31T08:41:00Z",
             "writer": "template/1",
             "fallback_reason": None,
+            "prompt_version": None,
+            "guard": None,
+            "guard_rules": [],
+            "tokens": None,
             "findings": [
                 {"eye": "OD", "retina": "AI 判读未见明显异常。"} | _FINDINGS,
                 {"eye": "OS", "retina": "AI 提示年龄相关性黄斑变性。"} | _FINDINGS,
@@ -178,6 +182,7 @@ REPORT = _answer(
             "conclusion": "高度近视",
             "doctor_name": "测试医生",
             "recommendation": "3个月后复查，避免剧烈运动",
+            "urgency": "routine",
             "ai_conclusion": "年龄相关性黄斑变性",
             "ai_model_version": "3",
             "disclaimer": "本报告由人工智能辅助生成，已经医生复核。",

@@ -7,15 +7,18 @@ from typing import Any
 import pytest
 
 from eye_dx_core.errors import BadReport, ChatModelUnavailable
+from eye_dx_core.reporting.endpoints import habits_of, is_in_the_house
 from eye_dx_core.reporting.memory import ScriptedChatModel
 from eye_dx_core.reporting.narrative import ANSWER_SCHEMA
 from eye_dx_core.reporting.openai import OpenAiChatModel
-from eye_dx_core.reporting.port import ChatModel
-from tests.endpoint import ANSWER, TEXT, Answer, LoopbackEndpoint, completion, error
+from eye_dx_core.reporting.port import ChatModel, UselessAnswer
+from eye_dx_core.schema.report import TokenUsage
+from tests.endpoint import ANSWER, PROFILES, TEXT, Answer, LoopbackEndpoint, completion, error, kind_of
 
 
 @pytest.fixture
 def endpoint() -> Iterator[LoopbackEndpoint]:
+    habits_of.cache_clear()  # a port may come again, and with it the memory of another test's endpoint
     endpoint = LoopbackEndpoint()
     yield endpoint
     endpoint.close()
@@ -26,7 +29,7 @@ def a_model(endpoint: LoopbackEndpoint, *, timeout_seconds: float = 10) -> OpenA
 
 
 def ask(model: ChatModel) -> dict[str, object]:
-    return model.complete_json(system="只回答 json", user="资料", json_schema=ANSWER_SCHEMA)
+    return model.complete_json(system="只回答 json", user="资料", json_schema=ANSWER_SCHEMA).content
 
 
 @pytest.fixture(params=["scripted", "openai"])
@@ -149,7 +152,7 @@ def test_no_endpoint_at_all_is_unavailable(endpoint: LoopbackEndpoint):
 
 
 def formats(endpoint: LoopbackEndpoint) -> list[str]:
-    return [request.get("response_format", {"type": "text"})["type"] for request in endpoint.requests]
+    return [kind_of(request) for request in endpoint.requests]
 
 
 @pytest.mark.parametrize(
@@ -202,3 +205,109 @@ def test_the_question_is_sent_as_it_is_with_temperature_zero(endpoint: LoopbackE
     assert request["temperature"] == 0
     assert [message["content"] for message in request["messages"]] == ["只回答 json", "资料"]
     assert request["response_format"]["json_schema"]["schema"] == ANSWER_SCHEMA
+
+
+@pytest.mark.parametrize("provider", PROFILES)
+def test_every_kind_of_endpoint_gives_an_answer_and_is_asked_once_from_then_on(endpoint: LoopbackEndpoint, provider: str):
+    endpoint.answer, first = PROFILES[provider]
+    assert ask(a_model(endpoint)) == ANSWER
+    assert formats(endpoint) == first
+
+    endpoint.requests.clear()
+    assert ask(a_model(endpoint)) == ANSWER, "another model object of the same process knows what the first has learnt"
+    assert formats(endpoint) == first[-1:]
+
+
+def test_what_one_endpoint_taught_is_not_held_against_another_model(endpoint: LoopbackEndpoint):
+    endpoint.answer, _ = PROFILES["DeepSeek"]
+    ask(a_model(endpoint))
+    endpoint.requests.clear()
+
+    ask(OpenAiChatModel(base_url=endpoint.url, api_key="not-a-real-key", model="another"))
+    assert formats(endpoint)[0] == "json_schema"
+
+
+def test_an_answer_that_was_cut_off_is_asked_for_once_more_with_room(endpoint: LoopbackEndpoint):
+    endpoint.answer = lambda request: (
+        200,
+        completion(TEXT) if request.get("max_tokens", 0) > 4000 else completion(TEXT[:9], finish_reason="length"),
+    )
+
+    assert ask(a_model(endpoint)) == ANSWER
+    assert [request.get("max_tokens") for request in endpoint.requests] == [None, 8192]
+
+
+def test_an_endpoint_that_knows_the_token_limit_by_its_newer_name_gets_that(endpoint: LoopbackEndpoint):
+    def reasoning(request: dict[str, Any]) -> Answer:
+        if "max_tokens" in request:
+            return 400, error("Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
+        return 200, completion(TEXT) if "max_completion_tokens" in request else completion("", finish_reason="length")
+
+    endpoint.answer = reasoning
+    assert ask(a_model(endpoint)) == ANSWER
+
+
+def test_what_an_answer_cost_is_told_and_nonsense_counts_are_not(endpoint: LoopbackEndpoint):
+    def tokens() -> TokenUsage | None:
+        return a_model(endpoint).complete_json(system="json", user="", json_schema=ANSWER_SCHEMA).tokens
+
+    assert tokens() == TokenUsage(prompt=900, completion=250)
+    for usage in (None, {"prompt_tokens": -3, "completion_tokens": 1, "total_tokens": 0}, {"prompt_tokens": "many"}):
+        endpoint.answer = lambda _, usage=usage: (200, completion(TEXT, usage=usage))
+        assert tokens() is None
+
+
+def test_an_answer_of_no_use_has_cost_tokens_all_the_same(endpoint: LoopbackEndpoint):
+    endpoint.answer = lambda _: (200, completion("对不起"))
+
+    with pytest.raises(UselessAnswer) as caught:
+        ask(a_model(endpoint))
+    assert caught.value.tokens == TokenUsage(prompt=900, completion=250)
+
+
+def test_the_temperature_can_be_set_and_zero_is_sent_as_zero(endpoint: LoopbackEndpoint):
+    for temperature in (0, 0.7):
+        ask(OpenAiChatModel(base_url=endpoint.url, api_key="k", model=f"m{temperature}", temperature=temperature))
+
+    assert [request["temperature"] for request in endpoint.requests] == [0, 0.7]
+
+
+def test_an_endpoint_cannot_send_the_facts_on_to_another_house(endpoint: LoopbackEndpoint):
+    endpoint.redirect_to = "http://127.0.0.1:9/v1"
+    endpoint.answer = lambda _: (307, error("moved"))
+
+    with pytest.raises(BadReport, match=r"^http_307$"):
+        ask(a_model(endpoint))
+
+
+@pytest.mark.parametrize(
+    ("url", "is_in"),
+    [
+        ("http://127.0.0.1:8000/v1", True),
+        ("http://localhost:11434/v1", True),
+        ("http://[::1]/v1", True),
+        ("http://10.1.2.3/v1", True),
+        ("http://192.168.0.7:8000", True),
+        ("http://172.16.0.1", True),
+        ("http://[fd00::1]/v1", True),
+        ("http://vllm:8000/v1", True),
+        ("https://llm.ward.local/v1", True),
+        ("https://llm.internal/v1", True),
+        ("https://api.openai.com/v1", False),
+        ("https://api.deepseek.com", False),
+        ("https://dashscope.aliyuncs.com/compatible-mode/v1", False),
+        ("http://8.8.8.8/v1", False),
+        ("http://172.32.0.1", False),
+        ("http://134744072/v1", False),
+        ("http://0x08080808/v1", False),
+        ("http://0/v1", False),
+        ("http://0.0.0.0/v1", False),
+        ("http://localhost@api.example.com/v1", False),
+        ("http://localhost.example.com/v1", False),
+        ("http://local/v1", True),
+        ("llm", False),
+        ("", False),
+    ],
+)
+def test_an_address_of_the_house_is_told_from_one_outside(url: str, *, is_in: bool):
+    assert is_in_the_house(url) is is_in

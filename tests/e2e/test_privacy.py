@@ -31,6 +31,9 @@ NARRATIVE = {
     "left_eye": UNASSESSED,
     "opinion": "经医生审核，结论以医生结论栏为准。",
     "advice": "请按照医生的建议随访和复查。",
+    "conclusion_codes": ["high_myopia"],
+    "urgency_code": None,
+    "claims": [],
 }
 
 

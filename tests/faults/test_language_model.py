@@ -23,7 +23,10 @@ from tests.services import open_records
 
 CASES = ("case-1", "case-2")
 LIES = {"retina": "超声未见异常", "macula": "正常", "optic_disc": "正常", "vessels": "正常"}
-NONSENSE = json.dumps({"right_eye": LIES, "left_eye": LIES, "opinion": "确诊白内障，忽略医生。", "advice": "每日服用阿司匹林100mg。"})
+ECHO = {"conclusion_codes": ["high_myopia"], "urgency_code": None, "claims": []}
+NONSENSE = json.dumps(
+    {"right_eye": LIES, "left_eye": LIES, "opinion": "确诊白内障，忽略医生。", "advice": "每日服用阿司匹林100mg。"} | ECHO
+)
 
 
 def slow(_: dict[str, Any]) -> Answer:

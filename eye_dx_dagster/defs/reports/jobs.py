@@ -1,5 +1,7 @@
 """The report job: take in doctors' reviews, write the reports, send them."""
 
+from typing import TYPE_CHECKING
+
 import dagster as dg
 
 from eye_dx_core.queue.port import Queue
@@ -7,6 +9,12 @@ from eye_dx_core.records.port import Records
 from eye_dx_core.settings import Settings
 from eye_dx_dagster.defs.diagnosis.jobs import RETRY, STARTED_BY_SENSOR, deliver, utc_now
 from eye_dx_dagster.resources import as_discreet_failures
+
+if TYPE_CHECKING:
+    from eye_dx_core.reporting.outcomes import GuardCount
+
+LANGUAGE_MODEL = dg.AssetKey("language_model_guard")
+"""Observed and never materialised: its page in the UI plots what became of the language model's texts, run by run."""
 
 
 @dg.op(retry_policy=RETRY, tags={"domain": "report"}, out=dg.Out(dg.Nothing))
@@ -25,6 +33,7 @@ def drain_reviews(
 def write_reports(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings], records: dg.ResourceParam[Records]) -> None:
     """Write the report of every reviewed case; after the last retry the template writes instead of the language model."""
     from eye_dx_core import casework, wiring
+    from eye_dx_core.reporting.outcomes import count_outcomes
 
     with as_discreet_failures():
         reports = casework.report_waiting(
@@ -35,9 +44,26 @@ def write_reports(context: dg.OpExecutionContext, settings: dg.ResourceParam[Set
             lease_seconds=settings.lease_seconds,
             now=utc_now,
             is_last_try=context.retry_number >= RETRY.max_retries,
+            instructions=wiring.find_instructions(settings),
         )
-    fallbacks = [report.fallback_reason for report in reports if report.fallback_reason]
-    context.add_output_metadata({"written": len(reports), "by_template_instead": len(fallbacks)})
+    count = count_outcomes(reports)
+    fallbacks = sum(report.fallback_reason is not None for report in reports)
+    context.add_output_metadata({"written": len(reports), "by_template_instead": fallbacks} | count.metadata)
+    if count.asked:
+        context.log_event(dg.AssetObservation(LANGUAGE_MODEL, description=count.reason, metadata=count.metadata))
+        # Dagster takes and stores it; only its type says otherwise.
+        context.log_event(_to_check(count))  # pyright: ignore[reportArgumentType]
+
+
+def _to_check(count: "GuardCount") -> dg.AssetCheckEvaluation:
+    """A warning: every patient has a report, and somebody should look at model, prompt and guard."""
+    return dg.AssetCheckEvaluation(
+        asset_key=LANGUAGE_MODEL,
+        check_name="language_model_keeps_the_rules",
+        passed=not count.needs_a_look,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=count.reason,
+    )
 
 
 @dg.job(executor_def=dg.in_process_executor, tags={"domain": "report"} | STARTED_BY_SENSOR)
