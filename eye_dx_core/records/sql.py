@@ -28,6 +28,7 @@ from eye_dx_core.records.rows import (
     to_outbox,
 )
 from eye_dx_core.records.sql_custody import SqlCustody, keep_identity, prove_key
+from eye_dx_core.records.sql_daily import SqlDaily, take_figures
 from eye_dx_core.records.tables import cases, diagnoses, inbox, outbox, rejections, reports, reviews
 from eye_dx_core.schema.case import Case
 from eye_dx_core.schema.diagnosis import AiDiagnosis
@@ -39,7 +40,7 @@ _CHUNK = 500
 _log = logging.getLogger(__name__)
 
 
-class SqlRecords(SqlCustody):
+class SqlRecords(SqlCustody, SqlDaily):
     """The port `Records` by SQLAlchemy. The schema is brought up to date when it is opened.
 
     Raises:
@@ -167,6 +168,8 @@ class SqlRecords(SqlCustody):
             connection.execute(insert(reviews).values(**row, sealed=self._vault.seal(review.model_dump_json())))
             if state == DIAGNOSED:
                 self._advance(connection, review.case_id, REVIEWED, ())
+            else:
+                take_figures(connection, [review.case_id], self._vault)
             return True
 
     def find_review(self, case_id: str) -> DoctorReview | None:
@@ -314,6 +317,7 @@ class SqlRecords(SqlCustody):
             first = connection.execute(select(func.count()).where(outbox.c.case_id == case_id)).scalar_one()
             rows = [outbox_row(message, position, self._vault) for position, message in enumerate(announcements, start=first)]
             connection.execute(insert(outbox), rows)
+        take_figures(connection, [case_id], self._vault)
 
 
 def _is_new(case: Case, known_body_sha256: str) -> bool:

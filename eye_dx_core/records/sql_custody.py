@@ -11,12 +11,12 @@ from eye_dx_core.errors import NotFound
 from eye_dx_core.records.audit import GENESIS, AuditEntry, AuditEvent, chain
 from eye_dx_core.records.engine import database_errors, forget_deleted_rows, reading, writing
 from eye_dx_core.records.rows import ERASED, RECEIVED, case_rows, to_case
-from eye_dx_core.records.tables import audit, cases, diagnoses, inbox, outbox, reports, reviews, vault, vault_check
+from eye_dx_core.records.tables import audit, cases, diagnoses, figures, inbox, outbox, reports, reviews, vault, vault_check
 from eye_dx_core.schema.case import Case, Identity
 from eye_dx_core.vault import Vault
 
 _CHUNK = 500
-_SEALED_TABLES = (vault, vault_check, cases, inbox, diagnoses, reviews, reports, outbox)
+_SEALED_TABLES = (vault, vault_check, cases, inbox, diagnoses, reviews, reports, outbox, figures)
 _PROOF = "eye-dx"
 
 
@@ -44,7 +44,7 @@ class SqlCustody:
         with database_errors("records"), writing(self._engine) as connection:
             case_ids = _held_case_ids(connection, patient_id)
             connection.execute(delete(vault).where(vault.c.patient_id == patient_id))
-            for table in (inbox, diagnoses, reviews, reports, outbox):
+            for table in (inbox, diagnoses, reviews, reports, outbox, figures):
                 connection.execute(delete(table).where(table.c.case_id.in_(case_ids)))
             blank = {"patient_id": None, "external_id": None, "sealed": b"", "has_photos": False, "state": ERASED}
             connection.execute(update(cases).where(cases.c.case_id.in_(case_ids)).values(blank))
