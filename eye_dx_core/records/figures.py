@@ -1,125 +1,81 @@
-"""What of a case its day counts: a few hundred bytes instead of four whole documents, and nothing that names a person."""
+"""What of a case its day counts: a few hundred bytes instead of four whole documents, and nothing that names a person.
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+Rows of plain cells rather than values with names: a hundred thousand cases are read in one go, and counted by columns.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from pydantic import AwareDatetime
+from pydantic_core import from_json
 
-from eye_dx_core.records.case_record import CaseRecord
-from eye_dx_core.schema.case import Laterality
 from eye_dx_core.schema.diagnosis import AiDiagnosis, EyeDiagnosis, Outcome, PhotoPrediction
-from eye_dx_core.schema.frozen import Frozen
-from eye_dx_core.schema.report import DiagnosisReport, GuardOutcome
 from eye_dx_core.schema.review import DoctorReview, EyeReview
-from eye_dx_core.schema.routing import Urgency
+
+if TYPE_CHECKING:  # the port is made of this part of it
+    from eye_dx_core.records.port import CaseRecord
 
 VERSION = 1
 """Of the form in which they are kept; figures of another version are made anew from the whole records when they are next read."""
 
+Cell = str | float | int | None
+Row = list[Cell]
 
-class PhotoFigures(Frozen):
-    """One photograph's reading."""
-
-    outcome: Outcome
-    conclusion: str | None = None
-    confidence: float | None = None
-    distance: float | None = None
-    quality: str | None = None
-    """Level, and the worst issue where there is one: `usable, blurred`."""
-    camera: str | None = None
-
-
-class EyeFigures(Frozen):
-    """One eye's reading, with how many of its photographs could not be read at all."""
-
-    eye: Laterality | None
-    outcome: Outcome
-    conclusion: str | None = None
-    confidence: float | None = None
-    reason: str | None = None
-    photos: tuple[PhotoFigures, ...] = ()
+# Times are seconds since 1970; `reader` is the first letters of the checkpoint's hash.
+CASE_COLUMNS = (
+    "received_at", "site", "diagnosed_at", "model_version", "reader", "conclusion", "urgency",
+    "reviewed_at", "said", "written_at", "writer", "fallback_reason", "guard", "guard_rules",
+)  # fmt: skip
+"""`said` is the doctor's text where the review names no eyes; `guard_rules` are separated by spaces."""
+EYE_COLUMNS = (
+    "eye", "outcome", "conclusion", "confidence", "reason", "photos", "ungradable_photos", "camera", "said", "said_blind",
+)  # fmt: skip
+"""`said` and `said_blind` are an `EyeReview` as JSON, in the end and before the AI's word was shown."""
+PHOTO_COLUMNS = ("outcome", "conclusion", "confidence", "distance", "quality", "camera")
+"""`quality` is the level and the worst issue where there is one: `usable, blurred`."""
+DELIVERY_COLUMNS = ("case", "type", "sent_at")
+"""`case` is the number of the case within the day, from 0."""
+_KEPT_FROM = 2
+"""The columns of a case before this one stand in the clear beside it."""
+_READER_LETTERS = 16
 
 
-class DiagnosisFigures(Frozen):
-    """The model's word on the case."""
+@dataclass
+class DayFigures:
+    """Rows of a day's cases, their eyes, their photographs and the messages about them; eyes and photographs in the order of the cases."""
 
-    diagnosed_at: AwareDatetime
-    model_version: str
-    checkpoint_sha256: str
-    outcome: Outcome
-    conclusion: str | None = None
-    urgency: Urgency | None = None
-    eyes: tuple[EyeFigures, ...]
+    cases: list[Row] = field(default_factory=list[Row])
+    eyes: list[Row] = field(default_factory=list[Row])
+    eyes_of_case: list[int] = field(default_factory=list[int])
+    photos: list[Row] = field(default_factory=list[Row])
+    photos_of_case: list[int] = field(default_factory=list[int])
+    deliveries: list[Row] = field(default_factory=list[Row])
 
+    def add(self, received_at: datetime, site: str, kept: "Kept") -> None:
+        """Add a case."""
+        case, eyes, photos = kept
+        self.cases.append([received_at.timestamp(), site, *case])
+        self.eyes += eyes
+        self.eyes_of_case.append(len(eyes))
+        self.photos += photos
+        self.photos_of_case.append(len(photos))
 
-class ReviewFigures(Frozen):
-    """The doctor's word, without doctor, recommendation and features."""
-
-    reviewed_at: AwareDatetime
-    conclusion: str
-    eyes: tuple[EyeReview, ...] = ()
-    blind_eyes: tuple[EyeReview, ...] | None = None
-    urgency: Urgency | None = None
-
-
-class ReportFigures(Frozen):
-    """How the report came to be, without its text."""
-
-    written_at: AwareDatetime
-    writer: str
-    fallback_reason: str | None = None
-    guard: GuardOutcome | None = None
-    guard_rules: tuple[str, ...] = ()
+    def add_delivery(self, case: int, kind: str, sent_at: datetime | None) -> None:
+        """Add a message about a case."""
+        self.deliveries.append([case, kind, _seconds(sent_at)])
 
 
-class DeliveryFigures(Frozen):
-    """One message about the case, without its body."""
-
-    type: str
-    created_at: AwareDatetime
-    sent_at: AwareDatetime | None = None
-
-
-class KeptFigures(Frozen):
-    """What is kept of a case; when it came and what went out stands in the clear beside it."""
-
-    diagnosis: DiagnosisFigures | None = None
-    review: ReviewFigures | None = None
-    report: ReportFigures | None = None
-
-
-@dataclass(frozen=True)
-class CaseFigures:
-    """One case as its day counts it. `site` is who sent it: the producer of its message."""
-
-    case_id: str
-    received_at: datetime
-    site: str
-    kept: KeptFigures = KeptFigures()
-    deliveries: tuple[DeliveryFigures, ...] = ()
-
-    @property
-    def diagnosis(self) -> DiagnosisFigures | None:
-        """What counts of the model's word."""
-        return self.kept.diagnosis
-
-    @property
-    def review(self) -> ReviewFigures | None:
-        """What counts of the doctor's word."""
-        return self.kept.review
-
-    @property
-    def report(self) -> ReportFigures | None:
-        """How the report came to be."""
-        return self.kept.report
+Kept = tuple[Row, list[Row], list[Row]]
+"""What is kept of a case, its eyes and its photographs."""
+NOTHING_KEPT: Kept = ([None] * (len(CASE_COLUMNS) - _KEPT_FROM), [], [])
 
 
 class Figures(Protocol):
     """What we need of the records for the clinic's day; part of the port `Records`."""
 
-    def day_figures(self, *, since: datetime, until: datetime) -> Iterator[CaseFigures]:
+    def day_figures(self, *, since: datetime, until: datetime) -> DayFigures:
         """What counts of the cases received in the half-open interval, oldest first. It is kept with the case and erased with it."""
         ...
 
@@ -128,60 +84,70 @@ class Figures(Protocol):
         ...
 
 
-def figures_of(record: CaseRecord) -> CaseFigures:
-    """What counts of everything that is known of a case."""
-    return CaseFigures(
-        case_id=record.case.case_id,
-        received_at=record.case.received_at,
-        site=record.case.producer,
-        kept=keep(record),
-        deliveries=tuple(DeliveryFigures(type=one.type, created_at=one.created_at, sent_at=one.sent_at) for one in record.outbox),
+def figures_of(records: Iterable["CaseRecord"]) -> DayFigures:
+    """The same from whole records."""
+    figures = DayFigures()
+    for number, record in enumerate(records):
+        figures.add(record.case.received_at, record.case.producer, keep(record))
+        for message in record.outbox:
+            figures.add_delivery(number, message.type, message.sent_at)
+    return figures
+
+
+def write_kept(record: "CaseRecord") -> str:
+    """What is kept of a case, as JSON."""
+    return json.dumps(keep(record), ensure_ascii=False, separators=(",", ":"))
+
+
+def read_kept(contents: Iterable[bytes]) -> list[Kept]:
+    """What was kept of many cases."""
+    # Equal strings are one object: there are few different ones in a hundred thousand cases.
+    return from_json(b"[" + b",".join(contents) + b"]", cache_strings="all")
+
+
+def keep(record: "CaseRecord") -> Kept:
+    """What is kept of a case: no name, no phone, no doctor, no location of a photograph."""
+    diagnosis, review, report = record.diagnosis, record.review, record.report
+    case: Row = [*_diagnosis_cells(diagnosis), *_review_cells(review)]
+    case += (
+        [_seconds(report.written_at), report.writer, report.fallback_reason, report.guard, " ".join(report.guard_rules) or None]
+        if report
+        else [None] * 5
     )
+    eyes = diagnosis.eyes if diagnosis else ()
+    return case, list(_eye_rows(eyes, review)), [_photo_row(photo) for eye in eyes for photo in eye.photos]
 
 
-def keep(record: CaseRecord) -> KeptFigures:
-    """What is kept of it."""
-    return KeptFigures(
-        diagnosis=_figures_of_diagnosis(record.diagnosis) if record.diagnosis else None,
-        review=_figures_of_review(record.review) if record.review else None,
-        report=_figures_of_report(record.report) if record.report else None,
-    )
+def _diagnosis_cells(diagnosis: AiDiagnosis | None) -> Row:
+    if diagnosis is None:
+        return [None] * 5
+    urgency = diagnosis.routing.urgency if diagnosis.routing else None
+    reader = diagnosis.checkpoint_sha256[:_READER_LETTERS]
+    return [_seconds(diagnosis.diagnosed_at), diagnosis.model_version, reader, diagnosis.conclusion, urgency]
 
 
-def _figures_of_diagnosis(diagnosis: AiDiagnosis) -> DiagnosisFigures:
-    """What counts of a diagnosis."""
-    return DiagnosisFigures(
-        diagnosed_at=diagnosis.diagnosed_at,
-        model_version=diagnosis.model_version,
-        checkpoint_sha256=diagnosis.checkpoint_sha256,
-        outcome=diagnosis.outcome,
-        conclusion=diagnosis.conclusion,
-        urgency=diagnosis.routing.urgency if diagnosis.routing else None,
-        eyes=tuple(_figures_of_eye(eye) for eye in diagnosis.eyes),
-    )
+def _review_cells(review: DoctorReview | None) -> Row:
+    return [_seconds(review.reviewed_at), None if review.eyes else review.conclusion] if review else [None, None]
 
 
-def _figures_of_eye(eye: EyeDiagnosis) -> EyeFigures:
-    return EyeFigures(
-        eye=eye.eye,
-        outcome=eye.outcome,
-        conclusion=eye.conclusion,
-        confidence=_short(eye.confidence),
-        reason=eye.reason,
-        photos=tuple(_figures_of_photo(photo) for photo in eye.photos),
-    )
+def _eye_rows(eyes: Iterable[EyeDiagnosis], review: DoctorReview | None) -> Iterator[Row]:
+    final, blind = ({one.eye: _said(one) for one in said or ()} for said in (review.eyes, review.blind_eyes)) if review else ({}, {})
+    for eye in eyes:
+        cameras = {photo.camera for photo in eye.photos}
+        unread = sum(photo.outcome is Outcome.NOT_ASSESSED for photo in eye.photos)
+        read: Row = [eye.eye, eye.outcome, eye.conclusion, _short(eye.confidence), eye.reason]
+        words = [final.get(eye.eye), blind.get(eye.eye)] if eye.eye else [None, None]
+        yield [*read, len(eye.photos), unread, cameras.pop() if len(cameras) == 1 else None, *words]
 
 
-def _figures_of_photo(photo: PhotoPrediction) -> PhotoFigures:
-    quality = photo.quality
-    return PhotoFigures(
-        outcome=photo.outcome,
-        conclusion=photo.conclusion,
-        confidence=_short(photo.confidence),
-        distance=_short(photo.distance),
-        quality=", ".join((quality.level, *quality.issues[:1])) if quality else None,
-        camera=photo.camera,
-    )
+def _said(eye: EyeReview) -> str | None:
+    """None where nothing is concluded of the eye."""
+    return eye.model_copy(update={"features": ()}).model_dump_json(exclude_defaults=True) if eye.terms_zh else None
+
+
+def _photo_row(photo: PhotoPrediction) -> Row:
+    quality = ", ".join((photo.quality.level, *photo.quality.issues[:1])) if photo.quality else None
+    return [photo.outcome, photo.conclusion, _short(photo.confidence), _short(photo.distance), quality, photo.camera]
 
 
 def _short(value: float | None) -> float | None:
@@ -189,27 +155,5 @@ def _short(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def _figures_of_review(review: DoctorReview) -> ReviewFigures:
-    """What counts of a review."""
-    return ReviewFigures(
-        reviewed_at=review.reviewed_at,
-        conclusion=review.conclusion,
-        eyes=_without_features(review.eyes),
-        blind_eyes=None if review.blind_eyes is None else _without_features(review.blind_eyes),
-        urgency=review.urgency,
-    )
-
-
-def _without_features(eyes: tuple[EyeReview, ...]) -> tuple[EyeReview, ...]:
-    return tuple(eye.model_copy(update={"features": ()}) for eye in eyes)
-
-
-def _figures_of_report(report: DiagnosisReport) -> ReportFigures:
-    """What counts of a report."""
-    return ReportFigures(
-        written_at=report.written_at,
-        writer=report.writer,
-        fallback_reason=report.fallback_reason,
-        guard=report.guard,
-        guard_rules=report.guard_rules,
-    )
+def _seconds(at: datetime | None) -> float | None:
+    return None if at is None else at.timestamp()

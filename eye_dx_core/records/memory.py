@@ -8,7 +8,7 @@ from threading import RLock
 
 from eye_dx_core.errors import ConflictingMessage, NotFound
 from eye_dx_core.records.audit import GENESIS, AuditEntry, AuditEvent, chain
-from eye_dx_core.records.figures import CaseFigures, figures_of
+from eye_dx_core.records.figures import DayFigures, figures_of
 from eye_dx_core.records.outgoing import OutboxMessage
 from eye_dx_core.records.port import FARTHEST_SECONDS, MAX_ATTEMPTS, Backlog, CaseRecord, Rejection, Work, pause_after
 from eye_dx_core.schema.case import Case, Identity, Screening
@@ -229,9 +229,9 @@ class MemoryRecords:
             chosen = [held.case.case_id for held in self._in_order() if since <= held.case.received_at < until]
         yield from map(self.get_case_record, chosen)
 
-    def day_figures(self, *, since: datetime, until: datetime) -> Iterator[CaseFigures]:
+    def day_figures(self, *, since: datetime, until: datetime) -> DayFigures:
         """See the port."""
-        return map(figures_of, self.case_records(since=since, until=until))
+        return figures_of(self.case_records(since=since, until=until))
 
     def count_diagnosed(self, *, since: datetime, until: datetime) -> int:
         """See the port."""

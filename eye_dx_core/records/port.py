@@ -7,7 +7,6 @@ from typing import Protocol
 from pydantic import AwareDatetime
 
 from eye_dx_core.records.accounts import Accounts
-from eye_dx_core.records.case_record import CaseRecord as CaseRecord
 from eye_dx_core.records.custody import Custody
 from eye_dx_core.records.desk import Desk
 from eye_dx_core.records.figures import Figures
@@ -27,6 +26,17 @@ class Rejection(Frozen):
     body_sha256: str
     reason: str
     rejected_at: AwareDatetime
+
+
+class CaseRecord(Frozen):
+    """Everything known of a case, as one value."""
+
+    case: Case
+    diagnosis: AiDiagnosis | None = None
+    review: DoctorReview | None = None
+    report: DiagnosisReport | None = None
+    outbox: tuple[OutboxMessage, ...] = ()
+    attempts: int = 0
 
 
 class Backlog(Frozen):

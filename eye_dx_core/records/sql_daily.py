@@ -1,17 +1,17 @@
 """What the clinic's day counts, kept beside each case in SQLite or PostgreSQL: sealed, and written with what it is taken from."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, Engine, delete, exists, func, insert, or_, select
 
 from eye_dx_core.records.engine import database_errors, reading, writing
-from eye_dx_core.records.figures import VERSION, CaseFigures, DeliveryFigures, KeptFigures, keep
+from eye_dx_core.records.figures import NOTHING_KEPT, VERSION, DayFigures, read_kept, write_kept
 from eye_dx_core.records.rows import ERASED, RECEIVED, records_of
 from eye_dx_core.records.tables import cases, diagnoses, figures, outbox, reviews
 from eye_dx_core.vault import Vault
 
-_CHUNK = 500
+_CHUNK, _AT_ONCE = 500, 5000
 
 
 class SqlDaily:
@@ -20,7 +20,7 @@ class SqlDaily:
     _engine: Engine
     _vault: Vault
 
-    def day_figures(self, *, since: datetime, until: datetime) -> Iterator[CaseFigures]:
+    def day_figures(self, *, since: datetime, until: datetime) -> DayFigures:
         """See the port."""
         within = _received(since, until)
         self._take_anew(within)
@@ -31,21 +31,21 @@ class SqlDaily:
             .order_by(cases.c.received_at, cases.c.case_id)
         )
         sent = (
-            select(outbox.c.case_id, outbox.c.type, outbox.c.created_at, outbox.c.sent_at)
+            select(outbox.c.case_id, outbox.c.type, outbox.c.sent_at)
             .join(cases, outbox.c.case_id == cases.c.case_id)
             .where(within)
-            .order_by(outbox.c.case_id, outbox.c.position)
+            .order_by(cases.c.received_at, cases.c.case_id, outbox.c.position)
         )
-        deliveries: dict[str, list[DeliveryFigures]] = {}
+        found, numbers = DayFigures(), dict[str, int]()
         with database_errors("records"), reading(self._engine) as connection:
-            rows = connection.execute(kept).all()
-            for case_id, kind, created_at, sent_at in connection.execute(sent):
-                # They come from our own columns: what was checked on the way in need not be checked again.
-                one = DeliveryFigures.model_construct(type=kind, created_at=created_at, sent_at=sent_at)
-                deliveries.setdefault(case_id, []).append(one)
-        for case_id, received_at, site, sealed in rows:
-            known = KeptFigures.model_validate_json(self._vault.unseal(sealed)) if sealed else KeptFigures()
-            yield CaseFigures(case_id, received_at, site, known, tuple(deliveries.get(case_id, ())))
+            for rows in connection.execute(kept).partitions(_AT_ONCE):
+                told = iter(read_kept(self._vault.unseal(row.sealed) for row in rows if row.sealed))
+                for case_id, received_at, site, sealed in rows:
+                    numbers[case_id] = len(numbers)
+                    found.add(received_at, site, next(told) if sealed else NOTHING_KEPT)
+            for case_id, kind, sent_at in connection.execute(sent).all():
+                found.add_delivery(numbers[case_id], kind, sent_at)
+        return found
 
     def count_diagnosed(self, *, since: datetime, until: datetime) -> int:
         """See the port."""
@@ -76,7 +76,7 @@ def take_figures(connection: Connection, case_ids: Sequence[str], sealing: Vault
             "case_id": record.case.case_id,
             "state": states[record.case.case_id],
             "version": VERSION,
-            "sealed": sealing.seal(keep(record).model_dump_json(exclude_defaults=True)),
+            "sealed": sealing.seal(write_kept(record)),
         }
         for record in records_of(connection, list(states), sealing)
     ]
