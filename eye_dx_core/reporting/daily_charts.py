@@ -115,8 +115,8 @@ def _draw_cameras(axes: Axes, cameras: list[Ungradable]) -> None:
         axes.plot([100 * rate.low, 100 * rate.high], [place, place], color=_PALE, linewidth=6, solid_capstyle="round")
         axes.plot(100 * rate.value, place, marker="o", color=_INK, markersize=7)
     axes.set_yticks(range(len(rates)), [_short(name) for name, _ in rates], fontsize=8)
-    axes.set_xlim(left=0)
-    axes.margins(x=0.1, y=0.15)
+    axes.set_xlim(0, max(1.0, *(110 * rate.high for _, rate in rates)))
+    axes.margins(y=0.15)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:g} %"))
 
 

@@ -12,7 +12,7 @@ from pyarrow import parquet
 
 from eye_dx_core.records.figures import figures_of
 from eye_dx_core.records.memory import MemoryRecords
-from eye_dx_core.records.port import CaseRecord
+from eye_dx_core.records.port import CaseRecord, Rejection
 from eye_dx_core.reporting.daily import count_day
 from eye_dx_core.reporting.daily_columns import COLUMNS
 from eye_dx_core.reporting.daily_frames import frames_of
@@ -102,6 +102,16 @@ def test_the_same_report_is_the_same_pdf(tmp_path: Path):
 
     assert once == again
     assert once.startswith(b"%PDF")
+
+
+def test_a_reason_that_no_font_can_show_spoils_no_pdf(tmp_path: Path):
+    records = MemoryRecords()
+    reason = "bad fields: 🙈\u0000\u202e#let x = 1"
+    records.add_rejection(Rejection(source_queue="q", message_id=None, body_sha256="0" * 64, reason=reason, rejected_at=NOON))
+
+    pages = write_day(records, DAY, zone=ZONE, folder=tmp_path, at=AT)[1]
+
+    assert pages.file("pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_a_day_is_counted_again_only_when_another_case_was_read(tmp_path: Path):
