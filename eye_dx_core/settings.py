@@ -88,6 +88,13 @@ class Settings(BaseSettings):
 
     alarm_minutes: float = Field(default=15, gt=0, description="Age of an unread case or unsent result that raises the alarm.")
 
+    alert_webhook: SecretStr | None = Field(
+        default=None, description="Address that is told of overdue urgent cases, dead letters and failing runs; default nobody."
+    )
+    include_corrections: bool = Field(
+        default=False, description="Whether photographs that doctors labelled in the clinic join the training photographs."
+    )
+
     llm_base_url: str | None = Field(default=None, description="OpenAI-compatible endpoint; without it the template writes.")
     llm_api_key: SecretStr | None = None
     llm_model: str | None = None
@@ -172,6 +179,11 @@ class Settings(BaseSettings):
     def prepared(self) -> Path:
         """Folder of what is derived from the training photographs: manifest, figures, splits, cache, checkpoints."""
         return self.data / "prepared"
+
+    @property
+    def corrections(self) -> Path:
+        """Folder of the photographs that doctors labelled, one file per version."""
+        return self.prepared / "corrections"
 
     @property
     def engines(self) -> Path:

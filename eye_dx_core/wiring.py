@@ -1,7 +1,7 @@
 """The only place that names an adapter: each is picked by the scheme of its URL."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +22,8 @@ from eye_dx_core.vault import Vault, read_keys
 
 if TYPE_CHECKING:
     from eye_dx_core.casework import DiagnosisOutlet, ReportOutlet
+    from eye_dx_core.correcting import TrainedOn
+    from eye_dx_core.dataset.scanning import CorrectedPhoto
     from eye_dx_core.inference.intake import PhotoIntake
     from eye_dx_core.inference.predictor import Predictor
     from eye_dx_core.inference.sources.folders import FolderPhotos
@@ -203,6 +205,39 @@ def photo_folders(settings: Settings) -> "FolderPhotos":
     from eye_dx_core.inference.sources.folders import FolderPhotos
 
     return FolderPhotos(settings.allowed_photo_roots, base=settings.photo_base_folder)
+
+
+def trained_on(settings: Settings) -> "TrainedOn":
+    """Which patients the present training photographs know."""
+    from eye_dx_core.correcting import trained_on as known_by
+    from eye_dx_core.dataset.manifest import load_manifest
+    from eye_dx_core.dataset.splitting import find_splits
+
+    manifest = settings.prepared / "manifest.json"
+    return known_by(load_manifest(manifest) if manifest.exists() else None, find_splits(settings.prepared / "splits.json"))
+
+
+def corrected_photos(settings: Settings) -> "tuple[tuple[CorrectedPhoto, ...], frozenset[str]]":
+    """What doctors labelled, if this installation trains on it, and the pixel hashes of the locked test. What is gone is left out.
+
+    Raises:
+        BadDataset: there is no list of them yet.
+    """
+    if not settings.include_corrections:
+        return (), frozenset()
+    from eye_dx_core.dataset.corrections import load_corrections
+    from eye_dx_core.dataset.scanning import CorrectedPhoto
+    from eye_dx_core.dataset.splitting import Split, find_splits
+    from eye_dx_core.errors import BadPhoto
+
+    folders, found = photo_folders(settings), list["CorrectedPhoto"]()
+    with closing(open_records(settings)) as records:
+        for row in load_corrections(settings.corrections).rows:
+            with suppress(BadPhoto, NotFound):  # deleted after its term, or with its patient
+                photos = records.get_case(row.case_id).screening.photos
+                found += (CorrectedPhoto(folders.find_file(one.location), row) for one in photos if one.photo_id == row.photo_id)
+    splits = find_splits(settings.prepared / "splits.json")
+    return tuple(found), frozenset(one for one, split in splits.pixels.items() if split is Split.TEST) if splits else frozenset()
 
 
 def photo_places(settings: Settings) -> "PhotoSource":

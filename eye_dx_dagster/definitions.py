@@ -6,9 +6,10 @@ import dagster as dg
 
 from eye_dx_dagster.defs.dataset import assets as dataset
 from eye_dx_dagster.defs.dataset import checks as dataset_checks
+from eye_dx_dagster.defs.dataset import corrections
 from eye_dx_dagster.defs.diagnosis import jobs as diagnosis
 from eye_dx_dagster.defs.diagnosis import sensors as diagnosis_sensors
-from eye_dx_dagster.defs.housekeeping import flow, retention
+from eye_dx_dagster.defs.housekeeping import alerts, flow, retention
 from eye_dx_dagster.defs.registry import assets as registry_assets
 from eye_dx_dagster.defs.registry import jobs as registry
 from eye_dx_dagster.defs.reports import assets as reports
@@ -42,7 +43,7 @@ training_job = dg.define_asset_job(
 )
 
 defs = dg.Definitions(
-    assets=[*TRAINING_ASSETS, reports.daily_diagnosis_report, flow.message_flow],
+    assets=[*TRAINING_ASSETS, corrections.corrected_labels, reports.daily_diagnosis_report, flow.message_flow],
     asset_checks=[*dataset_checks.CHECKS, *training_checks.CHECKS],
     jobs=[
         training_job,
@@ -59,6 +60,7 @@ defs = dg.Definitions(
         diagnosis_sensors.screening_sensor,
         diagnosis_sensors.outbox_sensor,
         report_sensors.review_sensor,
+        alerts.alert_sensor,
         # Without it the eager condition of the imbalance report would never be looked at.
         dg.AutomationConditionSensorDefinition("automation_sensor", target=dg.AssetSelection.groups("dataset")),
     ],

@@ -1,5 +1,6 @@
 """One row per training photograph, and every file that was refused with its reason."""
 
+from enum import StrEnum
 from pathlib import Path
 
 from pydantic import Field
@@ -18,6 +19,13 @@ number, because fellow eyes mirror each other); from which they show the same ey
 On 1,202 real photographs of five sources, six of 721,801 pairs are above 0.6, all of one eye or its fellow (up to 0.79); of
 flips, rotations, resized and brightened copies 95 % are above 0.59 and 80 % above 0.82. The others show next to nothing.
 """
+
+
+class Provenance(StrEnum):
+    """Who labelled a photograph: whoever sorted it into a class folder, or a doctor who reviewed it in the clinic."""
+
+    FOLDER = "folder"
+    DOCTOR = "doctor"
 
 
 class ManifestRow(Frozen):
@@ -44,6 +52,7 @@ class ManifestRow(Frozen):
     file_sha256: str
     pixel_sha256: str
     duplicate_of: str | None = None
+    provenance: Provenance = Provenance.FOLDER
 
 
 class LookAlike(Frozen):

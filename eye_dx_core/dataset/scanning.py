@@ -3,17 +3,21 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
+from eye_dx_core.dataset.corrections import CorrectedLabel
 from eye_dx_core.dataset.field_of_view import find_field_of_view, has_burned_in_text
-from eye_dx_core.dataset.manifest import LOOK_ALIKE, LookAlike, Manifest, ManifestRow, RefusedPhoto
+from eye_dx_core.dataset.manifest import LOOK_ALIKE, LookAlike, Manifest, ManifestRow, Provenance, RefusedPhoto
 from eye_dx_core.dataset.near_duplicates import Rings, find_look_alikes, sample_rings
-from eye_dx_core.dataset.photo import find_camera, read_photo
+from eye_dx_core.dataset.photo import Rgb, find_camera, read_photo
 from eye_dx_core.dataset.photo_file import read_photo_file
 from eye_dx_core.dataset.side_table import SideTables, load_side_tables
+from eye_dx_core.dataset.splitting import group_of_photos
 from eye_dx_core.errors import BadDataset, BadPhoto
 from eye_dx_core.progress import LoggedProgress
 from eye_dx_core.schema.case import Laterality, find_eye, find_eye_in_name
@@ -24,12 +28,26 @@ _SIDE_FILES = {".json", ".csv", ".txt", ".md", ".xlsx", ".ini", ".db"}
 _VISIT_WORDS = re.compile(r"^(\d{8}|\d{6}|v\d+|visit\d+|copy|of|\d{1,2})$", re.IGNORECASE)
 
 
-def scan_photos(folder: Path, *, label_set: LabelSet) -> Manifest:
+@dataclass(frozen=True)
+class CorrectedPhoto:
+    """A photograph that a doctor labelled in the clinic, and where it lies."""
+
+    path: Path
+    told: CorrectedLabel
+
+
+def scan_photos(folder: Path, *, label_set: LabelSet, corrected: Sequence[CorrectedPhoto] = (), locked: Collection[str] = ()) -> Manifest:
     """Read every file below the class folders; nothing is skipped in silence.
 
     The nearest folder above a file whose name is a class decides its label; the other folders on the way are its source.
     A table beside the photographs (`side_table`) may tell patient, eye, source and grade of retinopathy. A photograph of
     grade 0 counts as normal, also in a folder of diabetic retinopathy.
+
+    Args:
+        folder: of the class folders.
+        label_set: what the photographs are labelled with.
+        corrected: photographs that doctors labelled in the clinic, wherever they lie.
+        locked: pixel hashes of the locked test. A corrected photograph of one of its patients is refused.
 
     Raises:
         BadDataset: the folder is missing or holds no usable photograph; the text says what to do.
@@ -42,9 +60,10 @@ def scan_photos(folder: Path, *, label_set: LabelSet) -> Manifest:
     refused: list[RefusedPhoto] = []
     seen: dict[str, Rings] = {}
     scanned: list[ManifestRow] = []
-    progress = LoggedProgress("files looked at", len(files))
+    progress = LoggedProgress("files looked at", len(files) + len(corrected))
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding releases the interpreter lock
-        for one in pool.map(partial(_scan_file, folder, label_set, tables), files):
+        in_folders = pool.map(partial(_scan_file, folder, label_set, tables), files)
+        for one in chain(in_folders, pool.map(partial(_scan_corrected, folder, label_set), corrected)):
             if isinstance(one, RefusedPhoto):
                 refused.append(one)
             else:
@@ -54,15 +73,45 @@ def scan_photos(folder: Path, *, label_set: LabelSet) -> Manifest:
     rows, conflicts = _resolve_duplicates(scanned)
     if not rows:
         raise BadDataset(f"no usable photograph in class folders such as {', '.join(label_set.codes)}: {len(refused)} files were refused")
+    whole = _manifest(label_set, rows, (*refused, *conflicts), _look_alikes(rows, seen), side_files=len(found) - len(files))
+    return _without_tested_patients(whole, locked)
+
+
+def _manifest(
+    label_set: LabelSet,
+    rows: Sequence[ManifestRow],
+    refused: Iterable[RefusedPhoto],
+    look_alikes: tuple[LookAlike, ...],
+    *,
+    side_files: int,
+) -> Manifest:
     return Manifest(
         label_set=label_set,
         rows=tuple(rows),
-        refused=(*refused, *conflicts),
-        look_alikes=_look_alikes(rows, seen),
+        refused=tuple(refused),
+        look_alikes=look_alikes,
         counts={code: sum(row.label == code for row in rows) for code in label_set.codes},
         grade_zero_as_normal=sum(row.dr_grade == 0 and LABELS[row.label].is_normal for row in rows),
-        side_files=len(found) - len(files),
+        side_files=side_files,
         fingerprint=_fingerprint(rows),
+    )
+
+
+def _without_tested_patients(manifest: Manifest, locked: Collection[str]) -> Manifest:
+    """Without corrected photographs of patients, or of eyes that look like those, of the locked test."""
+    groups = group_of_photos(manifest)
+    tested = {groups[row.photo_id] for row in manifest.rows if row.pixel_sha256 in locked}
+    dropped = [row for row in manifest.rows if row.provenance is Provenance.DOCTOR and groups[row.photo_id] in tested]
+    if not dropped:
+        return manifest
+    gone = {row.photo_id for row in dropped}
+    text = "a doctor's label of a patient in the locked test, or of an eye that looks like one there"
+    return _manifest(
+        manifest.label_set,
+        [row for row in manifest.rows if row.photo_id not in gone],
+        (*manifest.refused, *(RefusedPhoto(path=row.path, reason="locked_test", text=text) for row in dropped)),
+        tuple(one for one in manifest.look_alikes if not {one.photo_id, one.other_id} & gone),
+        side_files=manifest.side_files,
     )
 
 
@@ -82,6 +131,53 @@ def _scan_file(folder: Path, label_set: LabelSet, tables: SideTables, path: Path
     label = label_set.folder_to_label.get(graded, graded)
     if label not in label_set.codes:
         return RefusedPhoto(path=relative, reason="label_not_in_set", text=f"label {graded} is not in the label set {label_set.name}")
+    patient = told.patient_id or _patient_in_name(path.stem)
+    said = _Said(
+        folder_code=code,
+        label=label,
+        dr_grade=told.dr_grade if graded == "N" else LABELS[graded].dr_grade,
+        source=told.source or source,
+        patient_key=key_of_patient(patient) if patient else None,
+        eye=told.eye,
+        provenance=Provenance.FOLDER,
+    )
+    return _read_row(path, relative, said)
+
+
+def _scan_corrected(folder: Path, label_set: LabelSet, photo: CorrectedPhoto) -> tuple[ManifestRow, Rings] | RefusedPhoto:
+    relative, told = Path(os.path.relpath(photo.path, folder)).as_posix(), photo.told
+    label = label_set.folder_to_label.get(told.label, told.label)
+    if label not in label_set.codes:
+        return RefusedPhoto(path=relative, reason="label_not_in_set", text=f"label {told.label} is not in the label set {label_set.name}")
+    said = _Said(
+        folder_code=told.label,
+        label=label,
+        dr_grade=told.dr_grade,
+        source=told.source,
+        patient_key=told.patient_key,
+        eye=told.eye,
+        provenance=Provenance.DOCTOR,
+    )
+    found = _read_row(photo.path, relative, said)
+    if isinstance(found, tuple) and found[0].pixel_sha256 != told.pixel_sha256:
+        return RefusedPhoto(path=relative, reason="changed", text="is not the photograph that the doctor labelled")
+    return found
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What is said of a photograph before it is opened."""
+
+    folder_code: str
+    label: str
+    dr_grade: DrGrade | None
+    source: str
+    patient_key: str | None
+    eye: Laterality | None
+    provenance: Provenance
+
+
+def _read_row(path: Path, relative: str, said: _Said) -> tuple[ManifestRow, Rings] | RefusedPhoto:
     try:
         content = read_photo_file(path)
         photo = read_photo(content)
@@ -89,27 +185,43 @@ def _scan_file(folder: Path, label_set: LabelSet, tables: SideTables, path: Path
     except BadPhoto as error:
         return RefusedPhoto(path=relative, reason=error.reason, text=str(error))
     file_hash = hashlib.sha256(content).hexdigest()
-    patient = told.patient_id or _patient_in_name(path.stem)
     row = ManifestRow(
         photo_id=hashlib.sha256(f"{file_hash}\n{relative}".encode()).hexdigest()[:16],
         path=relative,
-        folder_code=code,
-        label=label,
-        dr_grade=told.dr_grade if graded == "N" else LABELS[graded].dr_grade,
-        source=told.source or source,
+        folder_code=said.folder_code,
+        label=said.label,
+        dr_grade=said.dr_grade,
+        source=said.source,
         camera=find_camera(content) or f"{rgb.shape[1]}x{rgb.shape[0]}",
-        patient_key=hashlib.sha256((patient or file_hash).encode()).hexdigest()[:16],
-        is_patient_known=patient is not None,
-        eye=told.eye or (photo.eyes[0] if len(photo.eyes) == 1 else find_eye_in_name(path.name)),
+        patient_key=said.patient_key or key_of_patient(file_hash),
+        is_patient_known=said.patient_key is not None,
+        eye=said.eye or (photo.eyes[0] if len(photo.eyes) == 1 else find_eye_in_name(path.name)),
         width=rgb.shape[1],
         height=rgb.shape[0],
         format=photo.format,
         field=field,
         has_burned_in_text=has_burned_in_text(rgb, field),
         file_sha256=file_hash,
-        pixel_sha256=hashlib.sha256(rgb.tobytes() + str(rgb.shape).encode()).hexdigest(),
+        pixel_sha256=hash_pixels(rgb),
+        provenance=said.provenance,
     )
     return row, sample_rings(rgb, field)
+
+
+def hash_pixels(rgb: Rgb) -> str:
+    """By which a photograph is known however its file was written."""
+    return hashlib.sha256(rgb.tobytes() + str(rgb.shape).encode()).hexdigest()
+
+
+def key_of_patient(told: str) -> str:
+    """What stands for a patient in a manifest, by what a table or a file's name tells."""
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def key_of_patient_in_name(location: str) -> str | None:
+    """The same by a photograph's location; None where its name tells no patient."""
+    patient = _patient_in_name(PurePosixPath(location.replace("\\", "/")).stem)
+    return key_of_patient(patient) if patient else None
 
 
 def _graded_code(code: str, grade: DrGrade | None) -> str | None:
@@ -177,6 +289,6 @@ def _look_alike(one: ManifestRow, other: ManifestRow, similarity: float) -> Look
     return LookAlike(photo_id=one.photo_id, other_id=other.photo_id, similarity=round(similarity, 3), are_fellow_eyes=are_fellows)
 
 
-def _fingerprint(rows: list[ManifestRow]) -> str:
+def _fingerprint(rows: Iterable[ManifestRow]) -> str:
     lines: Iterator[str] = (f"{row.pixel_sha256} {row.label}" for row in rows)
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from eye_dx_core.dataset.manifest import Manifest, ManifestRow
+from eye_dx_core.dataset.manifest import Manifest, ManifestRow, Provenance
 from eye_dx_core.errors import BadDataset
 from eye_dx_core.schema.frozen import Frozen
 
@@ -58,6 +58,10 @@ def split_by_patient(manifest: Manifest, *, seed: int, shares: SplitShares | Non
     wanted = (shares or SplitShares()).model_dump()
     groups = group_of_photos(manifest)
     split_of = _kept(previous, manifest, groups)
+    # What was labelled with the AI's word in sight must not test it.
+    for row in manifest.rows:
+        if row.provenance is Provenance.DOCTOR:
+            split_of.setdefault(groups[row.photo_id], Split.TRAIN)
     for waiting, is_known in _strata(manifest.rows, groups, seed=seed):
         placed = Counter(split_of[group] for group in waiting if group in split_of)
         fresh = [group for group in waiting if group not in split_of]

@@ -87,6 +87,7 @@ def _predict(photo: FundusPhoto, prepared: Prepared, reading: SquareReading | No
         eye=decide_eye(claims),
         eye_claims=claims,
         quality=prepared.quality,
+        camera=prepared.camera,
         notes=prepared.notes,
         outcome=Outcome.NOT_ASSESSED,
         reason=prepared.quality.issues[0] if prepared.quality.issues else None,

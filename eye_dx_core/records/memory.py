@@ -9,6 +9,7 @@ from threading import RLock
 from eye_dx_core.errors import ConflictingMessage, NotFound
 from eye_dx_core.records.audit import GENESIS, AuditEntry, AuditEvent, chain
 from eye_dx_core.records.memory_desk import MemoryDesk
+from eye_dx_core.records.figures import DayFigures, figures_of
 from eye_dx_core.records.outgoing import OutboxMessage
 from eye_dx_core.records.port import FARTHEST_SECONDS, MAX_ATTEMPTS, Backlog, CaseRecord, Rejection, Work, pause_after
 from eye_dx_core.schema.case import Case, Identity, Screening
@@ -238,6 +239,15 @@ class MemoryRecords(MemoryDesk):
         with self._lock:
             chosen = [held.case.case_id for held in self._in_order() if since <= held.case.received_at < until]
         yield from map(self.get_case_record, chosen)
+
+    def day_figures(self, *, since: datetime, until: datetime) -> DayFigures:
+        """See the port."""
+        return figures_of(self.case_records(since=since, until=until))
+
+    def count_diagnosed(self, *, since: datetime, until: datetime) -> int:
+        """See the port."""
+        with self._lock:
+            return sum(one.diagnosis is not None and since <= one.case.received_at < until for one in self._in_order())
 
     def backlog(self) -> Backlog:
         """See the port."""

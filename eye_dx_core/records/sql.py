@@ -29,6 +29,7 @@ from eye_dx_core.records.rows import (
 from eye_dx_core.records.sql_accounts import SqlAccounts
 from eye_dx_core.records.sql_custody import SqlCustody, keep_identity, prove_key
 from eye_dx_core.records.sql_desk import SqlDesk, put_on_work_list
+from eye_dx_core.records.sql_daily import SqlDaily, take_figures
 from eye_dx_core.records.tables import cases, diagnoses, inbox, outbox, rejections, reports, reviews
 from eye_dx_core.schema.case import Case
 from eye_dx_core.schema.diagnosis import AiDiagnosis
@@ -40,7 +41,7 @@ _CHUNK = 500
 _log = logging.getLogger(__name__)
 
 
-class SqlRecords(SqlCustody, SqlDesk, SqlAccounts):
+class SqlRecords(SqlCustody, SqlDaily, SqlDesk, SqlAccounts):
     """The port `Records` by SQLAlchemy. The schema is brought up to date when it is opened.
 
     Raises:
@@ -169,6 +170,8 @@ class SqlRecords(SqlCustody, SqlDesk, SqlAccounts):
             connection.execute(insert(reviews).values(**row, sealed=self._vault.seal(review.model_dump_json())))
             if state == DIAGNOSED:
                 self._advance(connection, review.case_id, REVIEWED, ())
+            else:
+                take_figures(connection, [review.case_id], self._vault)
             return True
 
     def find_review(self, case_id: str) -> DoctorReview | None:
@@ -313,6 +316,7 @@ class SqlRecords(SqlCustody, SqlDesk, SqlAccounts):
         """Move the case on, end its claim, and store what announces it: one transaction with the caller's row."""
         connection.execute(update(cases).where(cases.c.case_id == case_id).values(state=state, attempts=0, claimed_until=0.0))
         add_announcements(connection, case_id, announcements, self._vault)
+        take_figures(connection, [case_id], self._vault)
 
 
 def _is_new(case: Case, known_body_sha256: str) -> bool:

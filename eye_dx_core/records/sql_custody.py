@@ -17,6 +17,7 @@ from eye_dx_core.records.tables import (
     cases,
     desk_notes,
     diagnoses,
+    figures,
     inbox,
     outbox,
     patient_links,
@@ -30,8 +31,8 @@ from eye_dx_core.schema.case import Case, Identity
 from eye_dx_core.vault import Vault
 
 _CHUNK = 500
-_OF_A_CASE = (inbox, diagnoses, reviews, reports, outbox, desk_notes, addenda, patient_links)
-_SEALED_TABLES = (vault, vault_check, cases, inbox, diagnoses, reviews, reports, outbox, desk_notes, addenda, users)
+_OF_A_CASE = (inbox, diagnoses, reviews, reports, outbox, desk_notes, addenda, patient_links, figures)
+_SEALED_TABLES = (vault, vault_check, cases, inbox, diagnoses, reviews, reports, outbox, desk_notes, addenda, users, figures)
 _PROOF = "eye-dx"
 
 

@@ -28,6 +28,7 @@ from eye_dx_core.records.outgoing import OutboxMessage
 from eye_dx_core.records.port import FARTHEST_SECONDS
 from eye_dx_core.records.rows import DIAGNOSED, REVIEWED
 from eye_dx_core.records.sql_custody import append_audit
+from eye_dx_core.records.sql_daily import take_figures
 from eye_dx_core.records.tables import addenda, cases, desk_notes, patient_links, reports, reviews
 from eye_dx_core.schema.diagnosis import AiDiagnosis
 from eye_dx_core.schema.review import Addendum, DoctorReview
@@ -133,6 +134,7 @@ class SqlDesk:
             connection.execute(delete(desk_notes).where(before_it_counted))
             signed = {"state": REVIEWED, "attempts": 0, "claimed_until": 0.0, "needs_second": False, "held_by": None, "held_until": 0.0}
             connection.execute(update(cases).where(cases.c.case_id == review.case_id).values(signed))
+            take_figures(connection, [review.case_id], self._vault)
             append_audit(connection, event)
 
     def add_addendum(self, addendum: Addendum, outbox: Sequence[OutboxMessage], *, event: AuditEvent) -> bool:
@@ -188,7 +190,7 @@ def put_on_work_list(connection: Connection, diagnosis: AiDiagnosis) -> None:
 
 
 def _conditions(wanted: WorkFilter, now: datetime) -> list[ColumnElement[bool]]:
-    found = [cases.c.state.in_([stage.value for stage in wanted.stages or tuple(CaseStage)])]
+    found: list[ColumnElement[bool]] = [cases.c.state.in_([stage.value for stage in wanted.stages or tuple(CaseStage)])]
     if wanted.urgencies:
         found.append(cases.c.urgency.in_([one.value for one in wanted.urgencies]))
     if wanted.is_overdue:

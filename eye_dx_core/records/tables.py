@@ -142,6 +142,16 @@ outbox = Table(
     Index("ix_outbox_sent_at_created_at", "sent_at", "created_at"),
 )
 
+# What of a case its day counts, taken from the documents above: `state` and `version` tell when it must be taken anew.
+figures = Table(
+    "figures",
+    metadata,
+    Column("case_id", ForeignKey("cases.case_id"), primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+)
+
 rejections = Table(
     "rejections",
     metadata,

@@ -3,27 +3,29 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
-from statistics import mean, median, quantiles
 
-from eye_dx_core.records.port import CaseRecord, Rejection
-from eye_dx_core.reporting.agreement import decide_agreement
-from eye_dx_core.reporting.daily_charts import DriftBar, draw_charts
-from eye_dx_core.reporting.drift import DRIFT_COLUMNS, REFERENCE_DAYS, Drift, drift_rows, measure_drift
-from eye_dx_core.schema.condition import LABELS
-from eye_dx_core.schema.diagnosis import EyeDiagnosis, Outcome
+import numpy as np
+import pandas as pd
+from pydantic import AwareDatetime
+
+from eye_dx_core.records.port import Rejection
+from eye_dx_core.reporting.daily_agreement import DayAgreement, measure_agreement
+from eye_dx_core.reporting.daily_frames import DayFrames, count_values
+from eye_dx_core.reporting.daily_places import Ungradable, by_camera, by_site
+from eye_dx_core.reporting.daily_times import DayTimes, measure_times
+from eye_dx_core.reporting.drift import DayTally, Drift, measure_drift, tally_of
+from eye_dx_core.reporting.intervals import Estimate, Spread, share_of, spread_of
+from eye_dx_core.schema.diagnosis import Outcome
 from eye_dx_core.schema.frozen import Frozen
 
-_CONFIDENCE_BINS = 10
+_CONFIDENCE_BINS = 20
 
 
-class Spread(Frozen):
-    """How a figure spreads over the day's cases or eyes."""
+class Deliveries(Frozen):
+    """Messages of one type about the day's cases."""
 
-    mean: float
-    p10: float
-    median: float
-    p90: float
-    largest: float
+    sent: int
+    unsent: int
 
 
 class DailyReport(Frozen):
@@ -33,170 +35,102 @@ class DailyReport(Frozen):
     """
 
     day: date
+    at: AwareDatetime
+    """When it was counted: what is overdue, unsent or not yet reviewed is so at this moment."""
     cases: int
     diagnosed: int
     reviewed: int
     reported: int
     eyes: int
-    conclusions: dict[str, int]
-    uncertain: int
-    not_assessed: int
+    conclusions: dict[str, dict[str, int]]
+    """Conclusion → eye (`OD`, `OS`, or `unknown`) → eyes; the most frequent first."""
     not_assessed_reasons: dict[str, int]
+    uncertain_reasons: dict[str, int]
+    ungradable: Estimate | None
+    """Share of eyes that were not assessed."""
     confidence: Spread | None
     confidence_histogram: tuple[int, ...]
-    """Eyes by confidence in steps of a tenth, the lowest first."""
-    compared: int
-    agreed: int
-    seconds_to_ai: Spread | None
-    seconds_to_report: Spread | None
+    """Eyes by confidence in steps of a twentieth, the lowest first."""
+    cameras: tuple[Ungradable, ...]
+    sites: tuple[Ungradable, ...]
+    agreement: DayAgreement
+    times: DayTimes
     written_by: dict[str, int]
     fallbacks: dict[str, int]
-    undelivered: int
+    guard: dict[str, int]
+    guard_rules: dict[str, int]
+    deliveries: dict[str, Deliveries]
     dead_letters: dict[str, int]
     drift: Drift | None = None
     """Against the days before; None where nothing was read."""
 
+    def eyes_of(self, outcome: Outcome) -> int:
+        """Eyes without a conclusion, for this reason."""
+        return sum(self.conclusions.get(outcome.value, {}).values())
+
     @property
-    def agreement(self) -> float | None:
-        """Share of compared cases in which doctor and AI agree; None when there was nothing to compare."""
-        return self.agreed / self.compared if self.compared else None
+    def undelivered(self) -> int:
+        """Messages that no broker has confirmed."""
+        return sum(one.unsent for one in self.deliveries.values())
 
 
-def summarise_day(
-    records: Iterable[CaseRecord], rejections: Sequence[Rejection], *, day: date, before: Iterable[CaseRecord] = ()
+def count_day(
+    frames: DayFrames, rejections: Sequence[Rejection], *, day: date, at: datetime, before: Iterable[DayTally] = ()
 ) -> DailyReport:
     """Count a day.
 
     Args:
-        records: the cases received on that day; they are read once.
+        frames: the cases received on that day.
         rejections: the messages set aside on that day.
         day: local date, for the title.
-        before: the cases of the days before, which the day's readings are compared with; they are read once and not kept.
+        at: the moment for which overdue is told.
+        before: what was read on the days before.
     """
-    kept = tuple(records)
-    eyes = [eye for record in kept if record.diagnosis for eye in record.diagnosis.eyes]
-    confidences = [eye.confidence for eye in eyes if eye.confidence is not None]
-    agreements = [one for record in kept if (one := _agreement_of(record)) is not None]
-    reports = [record.report for record in kept if record.report]
+    cases, eyes = frames.cases, frames.eyes
+    confidences = eyes["confidence"].dropna().to_numpy()
+    rules = cases["guard_rules"].dropna().str.split().explode()
     return DailyReport(
         day=day,
-        cases=len(kept),
-        diagnosed=sum(record.diagnosis is not None for record in kept),
-        reviewed=sum(record.review is not None for record in kept),
-        reported=len(reports),
+        at=at,
+        cases=len(cases),
+        diagnosed=_count(cases["diagnosed_at"]),
+        reviewed=_count(cases["reviewed_at"]),
+        reported=_count(cases["written_at"]),
         eyes=len(eyes),
-        conclusions=_counted(_conclusion_key(eye) for eye in eyes),
-        uncertain=sum(eye.outcome is Outcome.UNCERTAIN for eye in eyes),
-        not_assessed=sum(eye.outcome is Outcome.NOT_ASSESSED for eye in eyes),
-        not_assessed_reasons=_counted(eye.reason or "unknown" for eye in eyes if eye.outcome is Outcome.NOT_ASSESSED),
-        confidence=_spread(confidences),
-        confidence_histogram=_histogram(confidences),
-        compared=len(agreements),
-        agreed=sum(agreements),
-        seconds_to_ai=_spread([_seconds(one, one.diagnosis.diagnosed_at) for one in kept if one.diagnosis]),
-        seconds_to_report=_spread([_seconds(one, one.report.written_at) for one in kept if one.report]),
-        written_by=_counted(report.writer for report in reports),
-        fallbacks=_counted(report.fallback_reason for report in reports if report.fallback_reason),
-        undelivered=sum(message.sent_at is None for record in kept for message in record.outbox),
-        dead_letters=_counted(one.reason for one in rejections),
-        drift=measure_drift(kept, before),
+        conclusions=_by_eye(eyes),
+        not_assessed_reasons=_reasons(eyes, Outcome.NOT_ASSESSED),
+        uncertain_reasons=_reasons(eyes, Outcome.UNCERTAIN),
+        ungradable=share_of(int((eyes["outcome"] == Outcome.NOT_ASSESSED).sum()), len(eyes)),
+        confidence=spread_of(confidences),
+        confidence_histogram=tuple(int(one) for one in np.histogram(confidences, bins=_CONFIDENCE_BINS, range=(0, 1))[0]),
+        cameras=by_camera(frames),
+        sites=by_site(frames),
+        agreement=measure_agreement(frames),
+        times=measure_times(frames, at),
+        written_by=count_values(cases["writer"].dropna()),
+        fallbacks=count_values(cases["fallback_reason"].dropna()),
+        guard=count_values(cases["guard"].dropna()),
+        guard_rules=count_values(rules),
+        deliveries=_deliveries(frames.deliveries),
+        dead_letters=dict(sorted(Counter(one.reason for one in rejections).items(), key=lambda item: (-item[1], item[0]))),
+        drift=measure_drift(tally_of(frames), before),
     )
 
 
-def _agreement_of(record: CaseRecord) -> bool | None:
-    """The AI's word on the case against the doctor's; None where one of them has no conclusion."""
-    if record.diagnosis is None or record.diagnosis.label is None or record.review is None:
-        return None
-    return decide_agreement(record.diagnosis.label, record.review.conclusion)
+def _count(column: pd.Series) -> int:
+    return int(column.notna().sum())
 
 
-def _conclusion_key(eye: EyeDiagnosis) -> str:
-    return eye.conclusion or eye.outcome.value
+def _by_eye(eyes: pd.DataFrame) -> dict[str, dict[str, int]]:
+    keys, sides = eyes["conclusion"].fillna(eyes["outcome"]), eyes["eye"].fillna("unknown")
+    return {key: dict(sorted(count_values(sides[keys == key]).items())) for key in count_values(keys)}
 
 
-def _counted(keys: Iterable[str]) -> dict[str, int]:
-    """Most frequent first, then by name, so that two runs write the same file."""
-    return dict(sorted(Counter(keys).items(), key=lambda item: (-item[1], item[0])))
+def _reasons(eyes: pd.DataFrame, outcome: Outcome) -> dict[str, int]:
+    return count_values(eyes.loc[eyes["outcome"] == outcome, "reason"].fillna("unknown"))
 
 
-def _seconds(record: CaseRecord, until: datetime) -> float:
-    return (until - record.case.received_at).total_seconds()
-
-
-def _spread(values: Sequence[float]) -> Spread | None:
-    if not values:
-        return None
-    tenths = quantiles(values, n=10, method="inclusive") if len(values) > 1 else [values[0]] * 9
-    return Spread(mean=mean(values), p10=tenths[0], median=median(values), p90=tenths[8], largest=max(values))
-
-
-def _histogram(confidences: Iterable[float]) -> tuple[int, ...]:
-    counts = Counter(min(int(one * _CONFIDENCE_BINS), _CONFIDENCE_BINS - 1) for one in confidences)
-    return tuple(counts[step] for step in range(_CONFIDENCE_BINS))
-
-
-def daily_markdown(report: DailyReport) -> str:
-    """The day as a page of tables."""
-    if report.cases == 0 and not report.dead_letters:
-        return f"# Diagnosis report of {report.day}\n\nNo case was received on this day. 当日没有病例。\n"
-    parts = [f"# Diagnosis report of {report.day}", _table(("figure", "value"), _figures(report))]
-    conclusions = [(f"{_name_zh(key)} (`{key}`)", count) for key, count in report.conclusions.items()]
-    for title, head, rows in (
-        ("AI conclusions per eye", "conclusion", conclusions),
-        ("Why eyes were not assessed", "reason", list(report.not_assessed_reasons.items())),
-        ("Reports by writer", "writer", list(report.written_by.items())),
-        ("Why the template wrote instead of the language model", "reason", list(report.fallbacks.items())),
-        ("Dead letters", "reason", list(report.dead_letters.items())),
-    ):
-        if rows:
-            parts += [f"## {title}", _table((head, "count"), rows)]
-    if report.drift:
-        title = f"## Drift 漂移: model version {report.drift.model_version}, this day against the {REFERENCE_DAYS} days before"
-        parts += [title, _table(DRIFT_COLUMNS, drift_rows(report.drift))]
-    return "\n\n".join(parts) + "\n"
-
-
-def _figures(report: DailyReport) -> list[tuple[str, object]]:
-    agreement = "nothing to compare" if report.agreement is None else f"{report.agreement:.0%} ({report.agreed} of {report.compared})"
-    confidence = report.confidence
-    return [
-        ("cases received", report.cases),
-        ("diagnosed / reviewed / reported", f"{report.diagnosed} / {report.reviewed} / {report.reported}"),
-        ("eyes read", report.eyes),
-        ("not assessed / uncertain (eyes)", f"{report.not_assessed} / {report.uncertain}"),
-        ("confidence, mean (10 %–90 %)", f"{confidence.mean:.2f} ({confidence.p10:.2f}–{confidence.p90:.2f})" if confidence else "—"),
-        ("doctor agrees with AI", agreement),
-        ("message to AI result, median / longest", _times(report.seconds_to_ai)),
-        ("message to report, median / longest", _times(report.seconds_to_report)),
-        ("undelivered messages", report.undelivered),
-        ("dead letters", sum(report.dead_letters.values())),
-    ]
-
-
-def _times(spread: Spread | None) -> str:
-    return f"{spread.median:.0f} s / {spread.largest:.0f} s" if spread else "—"
-
-
-def _name_zh(key: str) -> str:
-    return LABELS[key].name_zh if key in LABELS else {"uncertain": "不确定"}.get(key, "未能评估")
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    return "\n".join(lines + [f"| {' | '.join(_cell(value) for value in row)} |" for row in rows])
-
-
-def _cell(value: object) -> str:
-    """Reasons come from outside: a pipe or a line break in one must not break the table."""
-    return " ".join(str(value).replace("|", "\\|").split())
-
-
-def daily_figure(report: DailyReport) -> bytes:
-    """The day as a PNG: conclusions per eye and how confident the model was. Codes only: not every machine has Chinese fonts."""
-    title = f"{report.day}: {report.cases} cases, {report.eyes} eyes"
-    return draw_charts(title, report.conclusions, report.confidence_histogram, _drift_bars(report.drift))
-
-
-def _drift_bars(drift: Drift | None) -> list[DriftBar]:
-    measured = [(one.subject.value, one.psi, one.stable_up_to) for one in drift.subjects] if drift else []
-    return [DriftBar(subject, index, limit) for subject, index, limit in measured if index is not None and limit is not None]
+def _deliveries(deliveries: pd.DataFrame) -> dict[str, Deliveries]:
+    kinds = sorted(count_values(deliveries["type"]))
+    sent = {kind: deliveries.loc[deliveries["type"] == kind, "sent_at"].notna() for kind in kinds}
+    return {kind: Deliveries(sent=int(are_sent.sum()), unsent=int((~are_sent).sum())) for kind, are_sent in sent.items()}

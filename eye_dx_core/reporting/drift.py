@@ -3,13 +3,18 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from eye_dx_core.records.port import CaseRecord
 from eye_dx_core.reporting.stability import Histogram, count_names, count_numbers, psi, psi_by_chance
-from eye_dx_core.schema.diagnosis import PhotoPrediction
 from eye_dx_core.schema.frozen import Frozen
 
-REFERENCE_DAYS = 30
+if TYPE_CHECKING:  # Dagster's definitions import the verdicts, and must not pay for pandas
+    import pandas as pd
+
+    from eye_dx_core.reporting.daily_frames import DayFrames
+
+REFERENCE_DAYS = 28
+"""Whole weeks, so that every day of the week counts alike."""
 LEAST_REFERENCE_PHOTOS, LEAST_PHOTOS = 200, 50
 """With fewer, chance alone moves a tenth of the photographs."""
 WATCH_ABOVE, DRIFT_ABOVE = 0.10, 0.25
@@ -85,69 +90,96 @@ def drift_rows(drift: Drift) -> Iterator[tuple[object, ...]]:
         yield one.subject, _VERDICTS[one.verdict], index, limit, one.photos, one.reference_photos, one.grew_most or "—"
 
 
-def measure_drift(records: Sequence[CaseRecord], before: Iterable[CaseRecord]) -> Drift | None:
-    """Compare a day with the days before it; None when nothing was read on it.
-
-    Args:
-        records: the cases of the day.
-        before: the cases of the `REFERENCE_DAYS` before; they are read once, and counted rather than kept.
-    """
-    readers = Counter(one.diagnosis.checkpoint_sha256 for one in records if one.diagnosis)
-    if not readers:
-        return None
-    # A version may be promoted at noon: the day is compared for the one that read most of it.
-    reader = readers.most_common(1)[0][0]
-    version = next(one.diagnosis.model_version for one in records if one.diagnosis and one.diagnosis.checkpoint_sha256 == reader)
-    day, reference = _Tally(records, reader), _Tally(before, reader)
-    return Drift(model_version=version, subjects=tuple(_compare(subject, reference, day) for subject in DriftSubject))
-
-
-class _Tally:
+class Tally(Frozen):
     """How often one reader's photographs had each value of each subject, and in how many cases.
 
-    Numbers are rounded, so that the memory a tally takes does not grow with the days.
+    Numbers are rounded, so that a tally does not grow with the cases.
     """
 
-    def __init__(self, records: Iterable[CaseRecord], reader: str) -> None:
-        self.names: dict[DriftSubject, Counter[str]] = {subject: Counter() for subject in DriftSubject}
-        self.numbers: dict[DriftSubject, Counter[float]] = {subject: Counter() for subject in DriftSubject}
-        self.cases: Counter[DriftSubject] = Counter()
-        for record in records:
-            if record.diagnosis is not None and record.diagnosis.checkpoint_sha256 == reader:
-                self._add([photo for eye in record.diagnosis.eyes for photo in eye.photos])
+    model_version: str
+    cases_read: int = 0
+    names: dict[DriftSubject, dict[str, int]] = {}
+    numbers: dict[DriftSubject, dict[float, int]] = {}
+    cases: dict[DriftSubject, int] = {}
 
     def photos(self, subject: DriftSubject) -> int:
         """How many photographs had a value."""
-        return self.names[subject].total() + self.numbers[subject].total()
-
-    def _add(self, photos: Sequence[PhotoPrediction]) -> None:
-        seen = [pair for photo in photos for pair in _values(photo)]
-        for subject, value in seen:
-            if isinstance(value, str):
-                self.names[subject][value] += 1
-            else:
-                self.numbers[subject][value] += 1
-        self.cases.update({subject for subject, _ in seen})
+        return sum(self.names.get(subject, {}).values()) + sum(self.numbers.get(subject, {}).values())
 
 
-def _values(photo: PhotoPrediction) -> Iterator[tuple[DriftSubject, str | float]]:
-    """What there is to compare: readings of earlier versions of Eye Dx have no quality and no distance."""
-    yield DriftSubject.CONCLUSIONS, photo.conclusion or photo.outcome.value
-    if photo.quality is not None:
-        level, issues = photo.quality.level, photo.quality.issues
-        yield DriftSubject.QUALITY, f"{level}, {issues[0]}" if issues else level.value
-    if photo.confidence is not None:
-        yield DriftSubject.CONFIDENCE, round(photo.confidence, 3)
-    if photo.distance is not None:
-        yield DriftSubject.DISTANCE, round(min(photo.distance, 99.0), 2)
+DayTally = dict[str, Tally]
+"""A day's readings by checkpoint hash: it counts, and names nobody."""
 
 
-def _compare(subject: DriftSubject, reference: _Tally, day: _Tally) -> SubjectDrift:
+def tally_of(frames: "DayFrames") -> DayTally:
+    """Count a day's readings; the reader of most cases first."""
+    cases = frames.cases.dropna(subset=["reader"])
+    read = cases.groupby(["reader", "model_version"]).size().sort_values(ascending=False, kind="stable")
+    photos = frames.photos.assign(reader=frames.cases["reader"].reindex(frames.photos["case"]).to_numpy())
+    return {
+        str(reader): _tally(photos[photos["reader"] == reader], version=str(version), cases_read=int(count))
+        for (reader, version), count in read.items()  # pyright: ignore[reportGeneralTypeIssues]
+    }
+
+
+def _tally(photos: "pd.DataFrame", *, version: str, cases_read: int) -> Tally:
+    """Readings of earlier versions of Eye Dx have no quality and no distance."""
+    columns = {
+        DriftSubject.QUALITY: photos["quality"],
+        DriftSubject.CONCLUSIONS: photos["conclusion"].fillna(photos["outcome"]),
+        DriftSubject.CONFIDENCE: photos["confidence"].round(3),
+        DriftSubject.DISTANCE: photos["distance"].clip(upper=99.0).round(2),
+    }
+    named = (DriftSubject.QUALITY, DriftSubject.CONCLUSIONS)
+    return Tally(
+        model_version=version,
+        cases_read=cases_read,
+        names={subject: {str(name): int(n) for name, n in columns[subject].value_counts().items()} for subject in named},
+        numbers={
+            subject: {float(str(number)): int(n) for number, n in column.value_counts().items()}
+            for subject, column in columns.items()
+            if subject not in named
+        },
+        cases={subject: int(photos.loc[column.notna(), "case"].nunique()) for subject, column in columns.items()},
+    )
+
+
+def measure_drift(day: DayTally, before: Iterable[DayTally]) -> Drift | None:
+    """Compare a day with the days before it; None when nothing was read on it.
+
+    A version may be promoted at noon: the day is compared for the reader that read most of it.
+    """
+    if not day:
+        return None
+    reader, tally = next(iter(day.items()))
+    reference = _sum([one[reader] for one in before if reader in one], tally.model_version)
+    return Drift(model_version=tally.model_version, subjects=tuple(_compare(subject, reference, tally) for subject in DriftSubject))
+
+
+def _sum(tallies: Sequence[Tally], version: str) -> Tally:
+    names: dict[DriftSubject, Counter[str]] = {}
+    numbers: dict[DriftSubject, Counter[float]] = {}
+    cases = Counter[DriftSubject]()
+    for tally in tallies:
+        for subject, named in tally.names.items():
+            names.setdefault(subject, Counter()).update(named)
+        for subject, counted in tally.numbers.items():
+            numbers.setdefault(subject, Counter()).update(counted)
+        cases.update(tally.cases)
+    return Tally.model_construct(
+        model_version=version, cases_read=sum(one.cases_read for one in tallies), names=names, numbers=numbers, cases=cases
+    )
+
+
+def _compare(subject: DriftSubject, reference: Tally, day: Tally) -> SubjectDrift:
     counted = SubjectDrift(subject=subject, photos=day.photos(subject), reference_photos=reference.photos(subject))
     if counted.photos < LEAST_PHOTOS or counted.reference_photos < LEAST_REFERENCE_PHOTOS:
         return counted
-    numbers = reference.numbers[subject]
-    histogram = count_numbers(numbers, day.numbers[subject]) if numbers else count_names(reference.names[subject], day.names[subject])
+    numbers = reference.numbers.get(subject)
+    if numbers:
+        histogram = count_numbers(numbers, day.numbers.get(subject, {}))
+    else:
+        histogram = count_names(reference.names.get(subject, {}), day.names.get(subject, {}))
     # The two eyes of a patient are alike, so what is independent is the case.
     chance = psi_by_chance(reference.cases[subject], day.cases[subject], bins=len(histogram))
     found, limit = psi(histogram), max(WATCH_ABOVE, chance)

@@ -125,6 +125,8 @@ class PhotoPrediction(_Reading):
     answer_set: tuple[str, ...] = ()
     """Label codes that cannot be ruled out, by the card's thresholds; likeliest first."""
     quality: Quality | None = None
+    camera: str | None = None
+    """Make and model, as the camera wrote them into the file."""
     evidence: EvidenceMap | None = None
     distance: float | None = Field(default=None, ge=0)
     """How unlike the training photographs it is: 1 is where the farthest hundredth of photographs that were held out begins.

@@ -71,7 +71,7 @@ def test_a_changed_key_seals_everything_anew(url: str):
     records.close()
 
     both = SqlRecords(url, vault=Vault([new, A_KEY]))
-    assert both.reseal() == 6  # proof, identity, case, message, diagnosis, announcement
+    assert both.reseal() == 7  # proof, identity, case, message, diagnosis, announcement, what its day counts
     both.close()
 
     alone = SqlRecords(url, vault=Vault([new]))

@@ -31,7 +31,7 @@ def report_of_the_day(records: MemoryRecords, folder: Path) -> dg.ExecuteInProce
 def test_a_day_of_other_findings_than_before_warns_and_says_what_grew(tmp_path: Path):
     records = MemoryRecords()
     add_readings(records, 200, right="N", days_ago=3)
-    add_readings(records, 200, right="A", days_ago=40)  # too long ago to count
+    add_readings(records, 200, right="A", days_ago=30)  # too long ago to count
     add_readings(records, 40, right="A", days_ago=0)
 
     result = report_of_the_day(records, tmp_path)
@@ -41,6 +41,27 @@ def test_a_day_of_other_findings_than_before_warns_and_says_what_grew(tmp_path: 
     assert "conclusions drift, PSI 3.33 (A: 0% → 50%)" in (check.description or "")
     (event,) = result.get_asset_materialization_events()
     assert event.step_materialization_data.materialization.metadata["psi_conclusions"].value > 0.25
+
+
+def test_a_month_is_one_run_with_the_figures_of_each_day(tmp_path: Path):
+    records = MemoryRecords()
+    for days_ago in range(4):
+        add_readings(records, days_ago + 1, right="A", days_ago=days_ago)
+    given = {"settings": Settings(state_dir=tmp_path), "records": records}
+    first, last = (DAY - timedelta(days=3)).isoformat(), DAY.isoformat()
+    tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+
+    with dg.instance_for_test() as instance:
+        result = dg.materialize([daily_diagnosis_report], resources=given, instance=instance, tags=tags)
+
+    events = [event.step_materialization_data.materialization for event in result.get_asset_materialization_events()]
+    assert {event.partition: event.metadata["cases"].value for event in events} == {
+        (DAY - timedelta(days=days_ago)).isoformat(): days_ago + 1 for days_ago in range(4)
+    }
+    kinds = ("csv", "html", "json", "md", "parquet", "pdf", "png")
+    assert sorted(path.name for path in (tmp_path / "data" / "daily").glob("2026-*")) == [
+        f"{DAY - timedelta(days=days_ago)}.{kind}" for days_ago in (3, 2, 1, 0) for kind in kinds
+    ]
 
 
 def test_a_new_installation_has_too_few_readings_to_speak_of_drift(tmp_path: Path):

@@ -21,6 +21,7 @@ def test_every_name_that_an_operator_knows(definitions: dg.Definitions):
 
     assert sorted(key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()) == [
         "checkpoint_evaluation",
+        "corrected_labels",
         "daily_diagnosis_report",
         "dataset_manifest",
         "dataset_splits",
@@ -64,6 +65,7 @@ def test_every_name_that_an_operator_knows(definitions: dg.Definitions):
         "training_job",
     ]
     assert sorted(sensor.name for sensor in repository.sensor_defs) == [
+        "alert_sensor",
         "automation_sensor",
         "outbox_sensor",
         "review_sensor",

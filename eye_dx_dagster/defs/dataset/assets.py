@@ -20,6 +20,7 @@ MANIFEST_COLUMNS = dg.TableSchema(
         dg.TableColumn("patient_key", "string", "Hash of the patient's part of the file name; splits never separate it."),
         dg.TableColumn("eye", "string", "OD or OS, empty when the name does not say."),
         dg.TableColumn("pixel_sha256", "string", "Hash of the decoded pixels; equal photographs have equal hashes."),
+        dg.TableColumn("provenance", "string", "Who labelled it: `folder`, or `doctor` who reviewed it in the clinic."),
     ]
 )
 
@@ -35,15 +36,18 @@ def inline_png(png: bytes) -> dg.MarkdownMetadataValue:
     kinds={"python", "image"},
     tags={"domain": "training"},
     metadata={"dagster/column_schema": MANIFEST_COLUMNS},
+    deps=["corrected_labels"],  # only read where the settings say so
 )
 def dataset_manifest(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
     """One row per training photograph: label, grade, source, patient, eye, hashes; and every refused file with its reason.
 
     Folders are read by their class names (`A`, `AMD-CFP`, `D0`…`D4`, `BRVO`, …); a CSV table beside the photographs may tell
-    patient, eye, source and grade. Grade 0 counts as no retinopathy.
+    patient, eye, source and grade. Grade 0 counts as no retinopathy. With EYE_DX_INCLUDE_CORRECTIONS=true the photographs of
+    `corrected_labels` join them, but for those of patients in the locked test.
     """
     from collections import Counter
 
+    from eye_dx_core import wiring
     from eye_dx_core.dataset.manifest import save_manifest
     from eye_dx_core.dataset.scanning import scan_photos
     from eye_dx_core.schema.condition import LABEL_SETS
@@ -51,7 +55,8 @@ def dataset_manifest(context: dg.AssetExecutionContext, settings: dg.ResourcePar
     with as_discreet_failures():
         if settings.label_set not in LABEL_SETS:
             raise BadDataset(f"EYE_DX_LABEL_SET must be one of {', '.join(LABEL_SETS)}")
-        manifest = scan_photos(settings.training_photos, label_set=LABEL_SETS[settings.label_set])
+        corrected, locked = wiring.corrected_photos(settings)
+        manifest = scan_photos(settings.training_photos, label_set=LABEL_SETS[settings.label_set], corrected=corrected, locked=locked)
         path = save_manifest(manifest, settings.prepared / "manifest.json")
     refused = Counter(one.reason for one in manifest.refused)
     context.log.info("%s photographs, %s refused (%s)", len(manifest.rows), len(manifest.refused), dict(refused))
@@ -62,6 +67,7 @@ def dataset_manifest(context: dg.AssetExecutionContext, settings: dg.ResourcePar
         metadata={
             "dagster/row_count": len(manifest.rows),
             "counts": dg.MetadataValue.json(dict(manifest.counts)),
+            "labelled_by_doctors": sum(row.provenance == "doctor" for row in manifest.rows),
             "refused": dg.MetadataValue.json(dict(refused)),
             "grade_0_counted_as_normal": manifest.grade_zero_as_normal,
             "patients": len({row.patient_key for row in manifest.rows}),

@@ -1,31 +1,39 @@
 """The daily diagnosis reports: one partition a day over the records."""
 
-from datetime import date, datetime, timedelta
+import warnings
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 
 from eye_dx_core.records.port import Records
-from eye_dx_core.reporting.drift import REFERENCE_DAYS, Drift
+from eye_dx_core.reporting.daily_columns import COLUMNS
+from eye_dx_core.reporting.drift import Drift
 from eye_dx_core.settings import Settings, get_settings
 from eye_dx_dagster.defs.dataset.assets import inline_png
+from eye_dx_dagster.defs.diagnosis.jobs import utc_now
 from eye_dx_dagster.resources import as_discreet_failures
+
+if TYPE_CHECKING:  # matplotlib and typst are for the run that draws
+    from eye_dx_core.reporting.daily import DailyReport
+    from eye_dx_core.reporting.daily_writing import DayPages
+
+# It says so each time a definition is made.
+warnings.filterwarnings("ignore", "Parameter `backfill_policy`", dg.BetaWarning)
 
 # Today's partition exists from midnight on (end_offset), so that the day can be looked at before it is over.
 DAYS = dg.DailyPartitionsDefinition(start_date="2026-01-01", timezone=get_settings().timezone, end_offset=1)
 
 _NO_DRIFT = "reading_has_not_drifted"
 
-DAILY_COLUMNS = dg.TableSchema(
-    columns=[
-        dg.TableColumn("conclusion", "string", "Label code, `uncertain` or `not_assessed`."),
-        dg.TableColumn("eyes", "int", "Eyes with this AI conclusion."),
-    ]
-)
+# One row per eye; a test holds the names to those that the table is written with.
+DAILY_COLUMNS = dg.TableSchema(columns=[dg.TableColumn(name, kind, meaning) for name, (kind, meaning) in COLUMNS.items()])
 
 
 @dg.asset(
     partitions_def=DAYS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="reports",
     owners=["team:screening-operations"],
     kinds={"python"},
@@ -43,41 +51,38 @@ DAILY_COLUMNS = dg.TableSchema(
 def daily_diagnosis_report(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], records: dg.ResourceParam[Records]
 ) -> dg.MaterializeResult:
-    """The clinic's day: cases, conclusions per eye, confidence, not assessed, agreement of AI and doctor, times, undelivered, drift."""
-    from eye_dx_core.reporting.daily import daily_figure, daily_markdown, summarise_day
+    """The clinic's day: what was found, whether doctor and AI agree, times, overdue reviews, unreadable photographs, deliveries, drift.
 
-    zone = ZoneInfo(settings.timezone)
-    day = date.fromisoformat(context.partition_key)
-    since = datetime(day.year, day.month, day.day, tzinfo=zone)
-    until = since + timedelta(days=1)
-    with as_discreet_failures():
-        report = summarise_day(
-            records.case_records(since=since, until=until),
-            records.rejections(since=since, until=until),
-            day=day,
-            before=records.case_records(since=since - timedelta(days=REFERENCE_DAYS), until=since),
-        )
-    folder = settings.data / "daily"
-    folder.mkdir(parents=True, exist_ok=True)
-    figure, table = daily_figure(report), daily_markdown(report)
-    (folder / f"{day}.json").write_text(report.model_dump_json(indent=2), encoding="utf-8")
-    (folder / f"{day}.md").write_text(table, encoding="utf-8")
-    (folder / f"{day}.png").write_bytes(figure)
-    return dg.MaterializeResult(
-        metadata={
-            "dagster/row_count": report.cases,
-            "report": dg.MetadataValue.md(table),
-            "figure": inline_png(figure),
-            "file": dg.MetadataValue.path(folder / f"{day}.md"),
-            **_drift_metadata(report.drift),
-        },
-        check_results=[_to_check(report.drift)],
-    )
+    A month is one run: choose its days and launch a backfill.
+    """
+    from eye_dx_core.reporting.daily_writing import write_day
+
+    zone, folder = ZoneInfo(settings.timezone), settings.data / "daily"
+    drift: Drift | None = None
+    for key in context.partition_keys:
+        with as_discreet_failures():
+            report, pages = write_day(records, date.fromisoformat(key), zone=zone, folder=folder, at=utc_now().astimezone(zone))
+        context.add_asset_metadata(_metadata(report, pages), partition_key=key)
+        context.log.info("%s: %s cases", key, report.cases)
+        drift = report.drift
+    return dg.MaterializeResult(check_results=[_to_check(drift)])
 
 
-def _drift_metadata(drift: Drift | None) -> dict[str, float]:
+def _metadata(report: "DailyReport", pages: "DayPages") -> dict[str, dg.MetadataValue | int | float]:
     """Numbers are plotted over the days by Dagster."""
-    return {f"psi_{one.subject}": round(one.psi, 3) for one in drift.subjects if one.psi is not None} if drift else {}
+    numbers = {"dagster/row_count": report.eyes, "cases": report.cases, "overdue_urgent": report.times.overdue_urgent}
+    shares = {"override_rate": report.agreement.override_rate, "ungradable_eyes": report.ungradable}
+    drift = report.drift.subjects if report.drift else ()
+    return {
+        "report": dg.MetadataValue.md(pages.markdown),
+        "figure": inline_png(pages.figure),
+        **{name: dg.MetadataValue.path(pages.file(name)) for name in ("html", "pdf", "csv", "parquet", "json")},
+        **numbers,
+        "overdue": report.times.overdue,
+        "undelivered": report.undelivered,
+        **{name: round(share.value, 4) for name, share in shares.items() if share},
+        **{f"psi_{one.subject}": round(one.psi, 3) for one in drift if one.psi is not None},
+    }
 
 
 def _to_check(drift: Drift | None) -> dg.AssetCheckResult:

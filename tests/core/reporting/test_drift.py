@@ -1,18 +1,22 @@
 """Whether a day's readings are like those of the days before, and nothing said where there are too few."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date
 
 import numpy as np
 import pytest
 
+from eye_dx_core.records.figures import figures_of
 from eye_dx_core.records.port import CaseRecord
-from eye_dx_core.reporting.daily import daily_figure, daily_markdown, summarise_day
-from eye_dx_core.reporting.drift import Drift, DriftSubject, DriftVerdict, SubjectDrift, measure_drift
+from eye_dx_core.reporting.daily import count_day
+from eye_dx_core.reporting.daily_charts import daily_figures
+from eye_dx_core.reporting.daily_frames import frames_of
+from eye_dx_core.reporting.daily_rendering import daily_markdown
+from eye_dx_core.reporting.drift import DayTally, Drift, DriftSubject, DriftVerdict, SubjectDrift, measure_drift, tally_of
 from eye_dx_core.reporting.stability import count_names, count_numbers, psi, psi_by_chance
 from eye_dx_core.schema.diagnosis import AiDiagnosis, PhotoPrediction
 from eye_dx_core.schema.quality import Quality, QualityIssue, QualityLevel
-from tests.builders import a_case, a_diagnosis
+from tests.builders import NOON, a_case, a_diagnosis
 
 GOOD, BLURRED = Quality(level=QualityLevel.GOOD), Quality(level=QualityLevel.USABLE, issues=(QualityIssue.BLURRED,))
 
@@ -37,6 +41,16 @@ def _seen(photo: PhotoPrediction, rng: np.random.Generator, blurred: float, sure
     quality = BLURRED if rng.random() < blurred else GOOD
     measured = {"confidence": float(rng.beta(sureness, 2)), "distance": farness * float(rng.lognormal(-0.7, 0.2)), "quality": quality}
     return photo.model_copy(update=measured)
+
+
+def tally(records: Iterable[CaseRecord]) -> DayTally:
+    return tally_of(frames_of(figures_of(records)))
+
+
+def drift_between(day: Iterable[CaseRecord], before: Iterable[CaseRecord]) -> Drift | None:
+    """The days before in two parts, as if they were two days."""
+    whole = list(before)
+    return measure_drift(tally(day), [tally(whole[::2]), tally(whole[1::2])])
 
 
 def drift_of(drift: Drift | None, subject: DriftSubject) -> SubjectDrift:
@@ -88,7 +102,7 @@ def test_the_index_of_one_population_stays_under_what_chance_allows():
 
 
 def test_a_day_like_those_before_is_stable_in_everything():
-    drift = measure_drift(list(read_cases(60, seed=1)), read_cases(300, seed=2))
+    drift = drift_between(read_cases(60, seed=1), read_cases(300, seed=2))
 
     assert drift is not None
     assert {one.verdict for one in drift.subjects} == {DriftVerdict.STABLE}
@@ -106,7 +120,7 @@ def test_a_day_like_those_before_is_stable_in_everything():
     ],
 )
 def test_what_changed_has_drifted_and_nothing_else(habit: dict[str, float], subject: DriftSubject, grown: str):
-    drift = measure_drift(list(read_cases(60, seed=1, **habit)), read_cases(300, seed=2))
+    drift = drift_between(read_cases(60, seed=1, **habit), read_cases(300, seed=2))
 
     assert drift is not None
     assert [one.subject for one in drift.drifted] == [subject]
@@ -115,7 +129,7 @@ def test_what_changed_has_drifted_and_nothing_else(habit: dict[str, float], subj
 
 def test_too_few_photographs_are_not_assessed():
     for day, before in ((20, 300), (60, 90)):
-        drift = measure_drift(list(read_cases(day, seed=1, ill=0.9)), read_cases(before, seed=2))
+        drift = drift_between(read_cases(day, seed=1, ill=0.9), read_cases(before, seed=2))
 
         assert drift is not None
         assert {one.verdict for one in drift.subjects} == {DriftVerdict.NOT_ASSESSED}
@@ -125,7 +139,7 @@ def test_too_few_photographs_are_not_assessed():
 def test_only_readings_of_the_same_weights_are_compared():
     today = [*read_cases(60, seed=1), *read_cases(20, seed=3, sha256="e" * 64)]
 
-    drift = measure_drift(today, read_cases(300, seed=2, sha256="e" * 64))
+    drift = drift_between(today, read_cases(300, seed=2, sha256="e" * 64))
 
     assert drift_of(drift, DriftSubject.CONCLUSIONS).photos == 120
     assert drift_of(drift, DriftSubject.CONCLUSIONS).reference_photos == 0
@@ -142,22 +156,23 @@ def without_quality(diagnosis: AiDiagnosis) -> AiDiagnosis:
 def test_readings_from_before_quality_and_distance_were_stored_are_compared_by_what_they_have():
     old = [CaseRecord(case=a_case(f"case-{n}"), diagnosis=without_quality(a_diagnosis(f"case-{n}"))) for n in range(300)]
 
-    drift = measure_drift(list(read_cases(60, seed=1, ill=0.5)), iter(old))
+    drift = drift_between(read_cases(60, seed=1, ill=0.5), old)
 
     assert drift_of(drift, DriftSubject.QUALITY).verdict is DriftVerdict.NOT_ASSESSED
     assert drift_of(drift, DriftSubject.CONCLUSIONS).verdict is DriftVerdict.STABLE
 
 
 def test_a_day_without_readings_has_no_drift():
-    assert measure_drift([CaseRecord(case=a_case())], read_cases(5, seed=1)) is None
+    assert drift_between([CaseRecord(case=a_case())], read_cases(5, seed=1)) is None
 
 
 def test_the_page_and_the_figure_show_the_drift():
-    report = summarise_day(read_cases(60, seed=1, ill=0.8), [], day=date(2026, 3, 2), before=read_cases(300, seed=2))
+    frames = frames_of(figures_of(read_cases(60, seed=1, ill=0.8)))
+    report = count_day(frames, [], day=date(2026, 3, 2), at=NOON, before=[tally(read_cases(300, seed=2))])
 
     page = daily_markdown(report)
 
-    assert "Drift 漂移: model version 3" in page
+    assert "漂移 Drift: model version 3" in page
     assert "| conclusions | **drift 漂移** |" in page
     assert "| quality | stable 稳定 |" in page
-    assert len(daily_figure(report)) <= 60_000
+    assert len(daily_figures(report)[0]) <= 100_000

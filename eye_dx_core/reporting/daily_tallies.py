@@ -1,0 +1,55 @@
+"""What was read on each day, kept as a few numbers, so that drift needs no cases of the weeks before."""
+
+from datetime import date, datetime
+from pathlib import Path
+
+from pydantic import AwareDatetime, ValidationError
+
+from eye_dx_core.records.figures import VERSION, Figures
+from eye_dx_core.reporting.daily_frames import frames_of
+from eye_dx_core.reporting.drift import DayTally, tally_of
+from eye_dx_core.schema.frozen import Frozen
+
+
+class _KeptTally(Frozen):
+    """A day's tally, with what tells whether it still holds: between which moments, and how many cases had been read."""
+
+    version: int
+    since: AwareDatetime
+    until: AwareDatetime
+    diagnosed: int
+    tally: DayTally
+
+
+class Tallies:
+    """Tallies of days, in a folder. They count photographs and name nobody; whoever deletes them loses nothing but time."""
+
+    def __init__(self, folder: Path, records: Figures) -> None:
+        self._folder, self._records = folder, records
+
+    def of(self, day: date, since: datetime, until: datetime) -> DayTally:
+        """The tally of a local day, from its midnight to the next. A case read since, or erased, has it counted anew."""
+        diagnosed = self._records.count_diagnosed(since=since, until=until)
+        if not diagnosed:
+            return {}
+        kept = self._find(day)
+        if kept and (kept.version, kept.since, kept.until, kept.diagnosed) == (VERSION, since, until, diagnosed):
+            return kept.tally
+        tally = tally_of(frames_of(self._records.day_figures(since=since, until=until)))
+        self.keep(day, since, until, tally)
+        return tally
+
+    def keep(self, day: date, since: datetime, until: datetime, tally: DayTally) -> None:
+        """Keep a day's tally for the days after it."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        diagnosed = sum(one.cases_read for one in tally.values())
+        kept = _KeptTally(version=VERSION, since=since, until=until, diagnosed=diagnosed, tally=tally)
+        draft = self._folder / f".{day}.draft"
+        draft.write_text(kept.model_dump_json(), encoding="utf-8")
+        draft.replace(self._folder / f"{day}.json")
+
+    def _find(self, day: date) -> _KeptTally | None:
+        try:
+            return _KeptTally.model_validate_json((self._folder / f"{day}.json").read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return None

@@ -1,0 +1,86 @@
+"""A day's report from the records: counted, compared, drawn, and written to files."""
+
+import gc
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from eye_dx_core.records.port import Records
+from eye_dx_core.reporting.daily import DailyReport, count_day
+from eye_dx_core.reporting.daily_charts import daily_figures
+from eye_dx_core.reporting.daily_frames import frames_of
+from eye_dx_core.reporting.daily_pdf import daily_pdf
+from eye_dx_core.reporting.daily_rendering import daily_html, daily_markdown
+from eye_dx_core.reporting.daily_tables import write_tables
+from eye_dx_core.reporting.daily_tallies import Tallies
+from eye_dx_core.reporting.drift import REFERENCE_DAYS, tally_of
+
+
+@dataclass(frozen=True)
+class DayPages:
+    """What was written of a day, and where: `<day>.md`, `.html`, `.pdf`, `.png`, `.json`, `.csv`, `.parquet`."""
+
+    folder: Path
+    day: date
+    markdown: str
+    figure: bytes
+    """Small enough for Dagster's event log."""
+
+    def file(self, suffix: str) -> Path:
+        """The file of that kind."""
+        return self.folder / f"{self.day}.{suffix}"
+
+
+def write_day(records: Records, day: date, *, zone: ZoneInfo, folder: Path, at: datetime) -> tuple[DailyReport, DayPages]:
+    """Count one local day, and write its report in every form.
+
+    Args:
+        records: where the cases are.
+        day: by the clinic's clock.
+        zone: of that clock.
+        folder: for the files; the tallies of the days lie below it.
+        at: the moment for which overdue is told.
+    """
+    report = report_of_day(records, day, zone=zone, folder=folder, at=at)
+    figure, sharp_figure = daily_figures(report)
+    pages = DayPages(folder, day, daily_markdown(report), figure)
+    pages.file("json").write_text(report.model_dump_json(indent=1), encoding="utf-8")
+    pages.file("md").write_text(pages.markdown, encoding="utf-8")
+    pages.file("png").write_bytes(sharp_figure)
+    pages.file("html").write_text(daily_html(report, sharp_figure), encoding="utf-8")
+    pages.file("pdf").write_bytes(daily_pdf(report, sharp_figure))
+    return report, pages
+
+
+def report_of_day(records: Records, day: date, *, zone: ZoneInfo, folder: Path, at: datetime) -> DailyReport:
+    """Count one local day and compare it with those before; its table of eyes and its tally are written on the way."""
+    folder.mkdir(parents=True, exist_ok=True)
+    since, until = _start_of(day, zone), _start_of(day + timedelta(days=1), zone)
+    with _without_collecting():
+        frames = frames_of(records.day_figures(since=since, until=until))
+    tallies = Tallies(folder / "tallies", records)
+    write_tables(frames, day, zone=zone, folder=folder)
+    tallies.keep(day, since, until, tally_of(frames))
+    days_before = (day - timedelta(days=ago) for ago in range(REFERENCE_DAYS, 0, -1))
+    before = [tallies.of(one, _start_of(one, zone), _start_of(one + timedelta(days=1), zone)) for one in days_before]
+    return count_day(frames, records.rejections(since=since, until=until), day=day, at=at, before=before)
+
+
+@contextmanager
+def _without_collecting() -> Generator[None]:
+    """Hundreds of thousands of rows without a cycle among them: looking for cycles again and again took a quarter of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _start_of(day: date, zone: ZoneInfo) -> datetime:
+    """Midnight of a local day; where clocks are put forward or back, a day has 23 or 25 hours."""
+    return datetime(day.year, day.month, day.day, tzinfo=zone)
