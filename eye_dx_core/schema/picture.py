@@ -1,6 +1,7 @@
 """A photograph as people are shown it."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 
 @dataclass(frozen=True)
@@ -12,3 +13,12 @@ class FundusPicture:
     evidence_png: bytes | None
     """The same square, to be laid over the photograph: viridis, the more transparent the weaker. None where nothing was localised."""
     side: int
+
+
+class PictureGap(StrEnum):
+    """Why a photograph cannot be shown."""
+
+    DELETED = "deleted"
+    UNREADABLE = "unreadable"
+    UNAVAILABLE = "unavailable"
+    """Its place did not answer, or no longer has it."""

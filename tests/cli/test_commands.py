@@ -121,7 +121,7 @@ def test_a_case_is_reviewed_reported_and_exported(state: Path):
     call("review", "case-1", "--conclusion", "高度近视", "--doctor", "唐医生", "--recommendation", "3个月后复查")
     page = Path(call("report", "case-1").strip())
     assert "高度近视" in page.read_text(encoding="utf-8")
-    assert json.loads(call("report", "case-1", "--json"))["doctor_name"] == "唐医生"
+    assert json.loads(call("report", "case-1", "--format", "json"))["conclusion"]["text"] == "高度近视"
 
     exported = json.loads(call("records", "export"))
     (screening,) = exported["patients"]["P2025001"]["screening_records"]
