@@ -154,7 +154,8 @@ class _Writer:
             "bodySite": {"text": eye.name_en, "coding": [{"system": f"{_OURS}:eye", "code": eye.value}]},
             **more,
         }
-        return said | (value or {"dataAbsentReason": _concept(f"{_TERMINOLOGY}/data-absent-reason", "not-performed", "Not Performed")})
+        reason = ("unknown", "Unknown") if "method" in more else ("not-performed", "Not Performed")
+        return said | (value or {"dataAbsentReason": _concept(f"{_TERMINOLOGY}/data-absent-reason", *reason)})
 
     def _disease(self, eye: Laterality, condition: Condition, presence: Presence) -> Json:
         label = LABELS[condition.value]
