@@ -99,6 +99,9 @@ def test_a_patient_who_is_erased_while_the_report_is_written_leaves_no_page(revi
 
 def a_record(records: MemoryRecords) -> CaseRecord:
     case, diagnosis = a_case(photos=("OD.jpg", "OS.jpg")), a_diagnosis()
+    right, left = diagnosis.eyes
+    left = left.model_copy(update={"photos": (left.photos[0].model_copy(update={"photo_id": "case-1-2"}),)})
+    diagnosis = diagnosis.model_copy(update={"eyes": (right, left)})
     records.add_case(case, b"{}")
     records.add_diagnosis(diagnosis, [])
     records.add_review(a_review())
