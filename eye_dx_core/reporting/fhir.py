@@ -157,18 +157,21 @@ class _Writer:
         reason = ("unknown", "Unknown") if "method" in more else ("not-performed", "Not Performed")
         return said | (value or {"dataAbsentReason": _concept(f"{_TERMINOLOGY}/data-absent-reason", *reason)})
 
+    def _said_by(self) -> Json:
+        """How it was seen, and by which device where no doctor has concluded."""
+        method: Json = {"method": {"text": _PHOTOGRAPH}}
+        return method if self._review is not None else method | {"device": self._reference("device")}
+
     def _disease(self, eye: Laterality, condition: Condition, presence: Presence) -> Json:
         label = LABELS[condition.value]
         code = {"coding": [{"system": _ICD10, "code": label.icd10}], "text": label.name_en}
         value = None if presence == "unknown" else {"valueCodeableConcept": _concept(f"{_OURS}:presence", presence, presence)}
-        return self._observation(eye, condition.value, code, value, method={"text": _PHOTOGRAPH}, device=self._reference("device"))
+        return self._observation(eye, condition.value, code, value, **self._said_by())
 
     def _dr_grade(self, eye: Laterality, reading: EyeDiagnosis | None, reviewed: EyeReview | None) -> Json:
         grade = _dr_grade(reading, reviewed, is_reviewed=self._review is not None)
         value = {"valueCodeableConcept": _concept(_LOINC, *_DR_ANSWERS[grade])} if grade is not None else None
-        return self._observation(
-            eye, "dr-grade", _concept(_LOINC, *_DR_CODE[eye]), value, method={"text": _PHOTOGRAPH}, device=self._reference("device")
-        )
+        return self._observation(eye, "dr-grade", _concept(_LOINC, *_DR_CODE[eye]), value, **self._said_by())
 
     def _quality(self, eye: Laterality, reading: EyeDiagnosis | None) -> Json:
         levels = [one.quality.level for one in reading.photos if one.quality] if reading else []

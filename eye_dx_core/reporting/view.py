@@ -104,6 +104,7 @@ class ReportView(Frozen):
     photos_heading: Heading
     figures: tuple[Figure, ...]
     explanation: str
+    """What the colours beside a photograph mean; empty where there are none."""
     measurements: Table
     readings: Table
     agreement: str

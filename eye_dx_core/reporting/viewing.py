@@ -118,7 +118,7 @@ class _Writer:
                 addenda=self._addenda(),
                 photos_heading=self._heading("眼底照片", "Fundus photographs"),
                 figures=tuple(self._figure(column, number, photo) for column in self._columns for number, photo in self._photos(column)),
-                explanation=self._say(*_EXPLANATION),
+                explanation=self._explanation(),
                 measurements=self._measurements(),
                 readings=Table(
                     heading=self._heading("AI 判读与医生意见", "AI reading and doctor"),
@@ -214,6 +214,10 @@ class _Writer:
             evidence_label=self._say("AI 看重的位置", "where the AI looked") if picture.evidence else "",
             notes=(*unseen, quality),
         )
+
+    def _explanation(self) -> str:
+        pictures = self._of.pictures.values()
+        return self._say(*_EXPLANATION) if any(isinstance(one, ReportPicture) and one.evidence for one in pictures) else ""
 
     def _no_evidence(self, photo: PhotoPrediction) -> str:
         if photo.label is not None and photo.label.is_normal:
