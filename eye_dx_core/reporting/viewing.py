@@ -9,59 +9,13 @@ from eye_dx_core.reporting.material import Language, ReportMaterial, ReportPictu
 from eye_dx_core.reporting.narrative import ReportNarrative
 from eye_dx_core.reporting.showing import EyeColumn, columns_of, differs, measured_rows, quality_of, reading_rows, routing_note, terms_of
 from eye_dx_core.reporting.view import Cell, Conclusion, Entry, Figure, Heading, Proposal, ReportView, Row, Section, Table, Tag
+from eye_dx_core.reporting.wording import DISCLAIMER_EN, EXPLANATION, GAPS, HOW_TO_READ, PRELIMINARY, STATUS
 from eye_dx_core.reporting.writing import DISCLAIMER, report_id_of
 from eye_dx_core.schema.diagnosis import PhotoPrediction
 from eye_dx_core.schema.frozen import Frozen
 from eye_dx_core.schema.picture import PictureGap
 from eye_dx_core.schema.routing import interval_words
 
-_DISCLAIMER_EN = (
-    "This report was made with the help of artificial intelligence and reviewed by a doctor. The AI looks at colour fundus photographs "
-    "only and does not replace a complete eye examination; “not assessed” does not mean normal. What counts is the doctor's conclusion. "
-    "If you feel unwell, see a doctor."
-)
-_PRELIMINARY = (
-    "本页尚未经医生签署，仅供医生审核使用，不得作为诊断依据。“未评估”不代表正常。",
-    "No doctor has signed this page yet. It is for the doctor's review and must not be used as a diagnosis. "
-    "“Not assessed” does not mean normal.",
-)
-_HOW_TO_READ = (
-    (
-        "“未评估”表示照片没有拍到、拍得不清楚或无法判读，不代表该眼正常。",
-        "“Not assessed” means that a photograph is missing or could not be read. It does not mean that the eye is normal.",
-    ),
-    (
-        "“置信度”是 AI 对自己判读的把握，不是患病的可能性，也不表示病情轻重。",
-        "“Confidence” is how sure the AI is of its own reading. It is not how likely or how severe a disease is.",
-    ),
-    (
-        "眼底照片只能看到眼底的一部分；没有看到异常，不能排除所有眼病。",
-        "A fundus photograph shows a part of the eye only. Nothing found does not rule out every disease.",
-    ),
-    ("AI 与医生的意见不同时，以医生结论为准。", "Where AI and doctor differ, what counts is what the doctor says."),
-)
-_EXPLANATION = (
-    "彩色照片是眼底的原貌；旁边的灰度图中，颜色从紫到黄表示 AI 作出判断时越来越看重的位置。"
-    "它说明 AI 看了哪里，不等于病变的范围或轻重，颜色也不能在不同照片之间比较。",
-    "The colour photograph shows the fundus as it is. In the grey picture beside it, colours from purple to yellow show the places that "
-    "mattered more and more to the AI. They tell where the AI looked, not how large or severe a change is, and do not compare between "
-    "photographs.",
-)
-_GAPS = {
-    PictureGap.DELETED: (
-        "照片已按保存期限删除，此处不再显示。",
-        "The photograph was deleted when its term was over.",
-    ),
-    PictureGap.UNREADABLE: ("照片文件无法读取，此处不显示。", "The file of the photograph cannot be read."),
-    PictureGap.UNAVAILABLE: (
-        "出具本报告时未能取得照片，此处不显示。",
-        "The photograph could not be fetched for this report.",
-    ),
-}
-_STATUS = {
-    ReportStatus.PRELIMINARY: ("未签署（草稿）", "Unsigned draft"), ReportStatus.FINAL: ("医生已签署", "Signed by a doctor"),
-    ReportStatus.AMENDED: ("医生已签署，并有补充说明", "Signed by a doctor, with addenda"),
-}  # fmt: skip
 _GENDERS = {"男": "male", "女": "female"}
 _STRUCTURES = (
     ("视网膜", "Retina", "retina"),
@@ -102,12 +56,12 @@ class _Writer:
     def view(self) -> ReportView:
         material, report = self._of, self._of.report
         is_signed = material.status is not ReportStatus.PRELIMINARY
-        disclaimer = self._say(report.disclaimer if report else DISCLAIMER, _DISCLAIMER_EN) if is_signed else self._say(*_PRELIMINARY)
+        disclaimer = self._say(report.disclaimer if report else DISCLAIMER, DISCLAIMER_EN) if is_signed else self._say(*PRELIMINARY)
         return _cleaned(
             ReportView(
                 lang=self._tag,
                 status=material.status,
-                status_text=self._say(*_STATUS[material.status]),
+                status_text=self._say(*STATUS[material.status]),
                 watermark="" if is_signed else "未签署 UNSIGNED",
                 heading=self._heading("眼底照相诊断报告", "Colour Fundus Photography Report"),
                 report_id=self._report_id(),
@@ -132,7 +86,7 @@ class _Writer:
                 narrative=self._sections(),
                 how_to_read=Section(
                     heading=self._heading("如何阅读本报告", "How to read this report"),
-                    paragraphs=tuple(self._say(*one) for one in _HOW_TO_READ),
+                    paragraphs=tuple(self._say(*one) for one in HOW_TO_READ),
                     lang=self._tag,
                 ),
                 signature=self._signature(),
@@ -203,7 +157,7 @@ class _Writer:
         if not isinstance(picture, ReportPicture):
             return Figure(
                 caption=caption, photo=None, photo_label="", evidence=None, evidence_label="",
-                notes=(self._say(*_GAPS[picture]), quality),
+                notes=(self._say(*GAPS[picture]), quality),
             )  # fmt: skip
         unseen = () if picture.evidence else (self._no_evidence(photo),)
         return Figure(
@@ -217,7 +171,7 @@ class _Writer:
 
     def _explanation(self) -> str:
         pictures = self._of.pictures.values()
-        return self._say(*_EXPLANATION) if any(isinstance(one, ReportPicture) and one.evidence for one in pictures) else ""
+        return self._say(*EXPLANATION) if any(isinstance(one, ReportPicture) and one.evidence for one in pictures) else ""
 
     def _no_evidence(self, photo: PhotoPrediction) -> str:
         if photo.label is not None and photo.label.is_normal:
