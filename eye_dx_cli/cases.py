@@ -1,13 +1,18 @@
 """Commands on cases: review, report."""
 
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 from uuid import uuid4
 
 import typer
 
-from eye_dx_cli.showing import console, show_json
+from eye_dx_cli.showing import console
 from eye_dx_core import wiring
+from eye_dx_core.private_files import write_private
+from eye_dx_core.reporting.forms import Form, render
+from eye_dx_core.reporting.material import Language
 from eye_dx_core.schema.review import DoctorReview
 from eye_dx_core.settings import get_settings
 
@@ -42,27 +47,39 @@ def review(
     console.print(f"review of {case_id} stored")
 
 
-def report(case_id: CaseId, as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False) -> None:  # noqa: FBT002
-    """Write the report of a reviewed case now, or show the one it has; prints where the page lies."""
+def report(
+    case_id: CaseId,
+    to: Annotated[Path | None, typer.Option(help="Write it there, for you only; otherwise it goes to standard output.")] = None,
+    kind: Annotated[
+        Form | None, typer.Option("--format", help="In which form; without it, the page and the PDF of the case are kept.")
+    ] = None,
+    lang: Annotated[Language, typer.Option(help="Language of labels and fixed texts; the doctor's words stay as they are.")] = Language.ZH,
+) -> None:
+    """Write the report of a reviewed case if it has none yet; print where its page lies, or the report itself in a form you name."""
     from eye_dx_core import casework
 
     settings = get_settings()
-    records = wiring.open_records(settings)
+    records, outlet = wiring.open_records(settings), wiring.report_outlet(settings)
     try:
-        written = casework.report_case(
+        casework.report_case(
             records,
             case_id,
             chat_model=wiring.find_chat_model(settings),
-            outlet=wiring.report_outlet(settings),
+            outlet=outlet,
             now=lambda: datetime.now(UTC),
             instructions=wiring.find_instructions(settings),
         )
+        if kind is None and to is None and lang is Language.ZH:
+            console.print(str(casework.report_page(settings.report_folder, case_id)), soft_wrap=True)
+            return
+        material = casework.material_of(records, records.get_case_record(case_id), photos=outlet.photos)
     finally:
         records.close()
-    if as_json:
-        show_json(written.model_dump(mode="json"))
+    content = render(material, kind or Form.HTML, tz=outlet.timezone, lang=lang)
+    if to is None:
+        sys.stdout.buffer.write(content)
     else:
-        console.print(str(casework.report_page(settings.report_folder, case_id)), soft_wrap=True)
+        write_private(to, content)
 
 
 def register(app: typer.Typer) -> None:

@@ -9,19 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from eye_dx_core.errors import ChatModelUnavailable, EyeDxError, NotFound, ServiceUnavailable
+from eye_dx_core.errors import BadPhoto, ChatModelUnavailable, EyeDxError, NotFound, ServiceUnavailable
 from eye_dx_core.private_files import write_private
 from eye_dx_core.queue.announcing import announce_diagnosis, announce_report
 from eye_dx_core.queue.topology import QueueNames
-from eye_dx_core.records.port import Records
+from eye_dx_core.records.port import CaseRecord, Records
+from eye_dx_core.reporting.material import ReportMaterial, ReportPicture
 from eye_dx_core.reporting.port import ChatModel
 from eye_dx_core.reporting.prompt import SHIPPED_INSTRUCTIONS, Instructions
 from eye_dx_core.reporting.rendering import render_html
+from eye_dx_core.reporting.viewing import build_view
 from eye_dx_core.reporting.writing import UNAVAILABLE, write_report
 from eye_dx_core.routing.rules import RoutingRules, shipped_rules
 from eye_dx_core.schema.case import Case
 from eye_dx_core.schema.diagnosis import AiDiagnosis
 from eye_dx_core.schema.outgoing import NotAssessed
+from eye_dx_core.schema.picture import PictureGap
 from eye_dx_core.schema.report import DiagnosisReport
 
 if TYPE_CHECKING:  # torch is for those who read photographs; writing a report must not load it
@@ -30,6 +33,9 @@ if TYPE_CHECKING:  # torch is for those who read photographs; writing a report m
 
 _log = logging.getLogger(__name__)
 Clock = Callable[[], datetime]
+PICTURE_SIDE = 480
+"""Of a photograph in a report, in pixels: 290 dots per inch on paper."""
+_GAPS = {"deleted": PictureGap.DELETED, "missing": PictureGap.UNAVAILABLE, "forbidden": PictureGap.UNAVAILABLE}
 
 
 @dataclass(frozen=True)
@@ -43,11 +49,15 @@ class DiagnosisOutlet:
 
 @dataclass(frozen=True)
 class ReportOutlet:
-    """Where reports go: pages into `folder`, with dates in `timezone`, announcements to the queues of `names`."""
+    """Where reports go: pages and PDFs into `folder`, with dates in `timezone`, announcements to the queues of `names`.
+
+    Their pictures come by `photos`; without it, the pages say that there are none.
+    """
 
     folder: Path
     timezone: ZoneInfo
     names: QueueNames
+    photos: "PhotoIntake | None" = None
 
 
 def diagnose_waiting(
@@ -183,13 +193,48 @@ def report_case(
         instructions=instructions,
     )
     # The page first: if we die in between, the row is missing and the page is written again with the same content.
-    save_report_page(report, record.case, record.diagnosis, folder=outlet.folder, timezone=outlet.timezone)
+    save_report_page(material_of(records, record.model_copy(update={"report": report}), photos=outlet.photos), outlet)
     is_new = records.add_report(report, [announce_report(record.case, record.diagnosis, report, names=outlet.names, now=now())])
     if not is_new and records.find_report(case_id) is None:
         # Erased while it was written: the page tells of a person whom nobody may know any more.
-        report_page(outlet.folder, case_id).unlink(missing_ok=True)
+        delete_report_files(outlet.folder, case_id)
         raise NotFound(f"{case_id} was erased while its report was written")
     return report
+
+
+def material_of(records: Records, record: CaseRecord, *, photos: "PhotoIntake | None") -> ReportMaterial:
+    """What a report of a case tells of, with its photographs as far as they can be had now.
+
+    Raises:
+        NotFound: the case has no diagnosis yet.
+    """
+    if record.diagnosis is None:
+        raise NotFound(f"{record.case.case_id} has no AI diagnosis yet")
+    return ReportMaterial(
+        case=record.case,
+        diagnosis=record.diagnosis,
+        review=record.review,
+        report=record.report,
+        addenda=records.addenda(record.case.case_id),
+        pictures=_pictures(record.case, record.diagnosis, photos) if photos else {},
+    )
+
+
+def _pictures(case: Case, diagnosis: AiDiagnosis, photos: "PhotoIntake") -> dict[str, ReportPicture | PictureGap]:
+    """By photo id. Whatever is wrong with a photograph, the report does not wait for it."""
+    from eye_dx_core.inference.pictures import evidence_on_grey, picture_of
+
+    predictions = {one.photo_id: one for eye in diagnosis.eyes for one in eye.photos}
+    pictures: dict[str, ReportPicture | PictureGap] = {}
+    for photo in case.screening.photos:
+        try:
+            picture = picture_of(photo.location, predictions.get(photo.photo_id), photos, side=PICTURE_SIDE)
+            pictures[photo.photo_id] = ReportPicture(picture.photo_jpeg, evidence_on_grey(picture))
+        except BadPhoto as error:
+            pictures[photo.photo_id] = _GAPS.get(error.reason, PictureGap.UNREADABLE)
+        except ServiceUnavailable:
+            pictures[photo.photo_id] = PictureGap.UNAVAILABLE
+    return pictures
 
 
 def report_page(folder: Path, case_id: str) -> Path:
@@ -197,16 +242,32 @@ def report_page(folder: Path, case_id: str) -> Path:
     return folder / f"{case_id}.html"
 
 
+def report_pdf(folder: Path, case_id: str) -> Path:
+    """Where the same lies as PDF."""
+    return folder / f"{case_id}.pdf"
+
+
 def draft_of(page: Path) -> Path:
-    """Where a page is written before it is whole; it stays there when the writer dies."""
-    return page.with_suffix(".draft")
+    """Where a page or PDF is written before it is whole; it stays there when the writer dies."""
+    return page.with_suffix(f"{page.suffix}.draft")
 
 
-def save_report_page(report: DiagnosisReport, case: Case, diagnosis: AiDiagnosis, *, folder: Path, timezone: ZoneInfo) -> Path:
-    """Render the page that the patient gets; it is the only file that holds the patient's name."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    page = report_page(folder, case.case_id)
-    draft = draft_of(page)
-    write_private(draft, render_html(report, case, diagnosis, tz=timezone).encode())
-    draft.replace(page)
+def delete_report_files(folder: Path, case_id: str) -> None:
+    """Delete all that lies of a case's report, half written or whole."""
+    for file in (report_page(folder, case_id), report_pdf(folder, case_id)):
+        file.unlink(missing_ok=True)
+        draft_of(file).unlink(missing_ok=True)
+
+
+def save_report_page(material: ReportMaterial, outlet: ReportOutlet) -> Path:
+    """Render the page that the patient gets and the PDF beside it; the only files that hold the patient's name."""
+    from eye_dx_core.reporting.pdf import render_pdf
+
+    view = build_view(material, tz=outlet.timezone)
+    outlet.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    page, pdf = report_page(outlet.folder, material.case.case_id), report_pdf(outlet.folder, material.case.case_id)
+    for file, content in ((pdf, render_pdf(view)), (page, render_html(view).encode())):
+        draft = draft_of(file)
+        write_private(draft, content)
+        draft.replace(file)
     return page

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from eye_dx_core.casework import draft_of, report_page
+from eye_dx_core.casework import delete_report_files
 from eye_dx_core.dataset.photo_file import HEAD_BYTES, sniff_format
 from eye_dx_core.errors import BadPhoto, EyeDxError, NotFound, ServiceUnavailable
 from eye_dx_core.inference.sources.folders import FolderPhotos
@@ -135,9 +135,7 @@ def _forget_photos(records: Records, shelves: Shelves, actor: str, at: datetime,
 
 def _delete_pages(shelves: Shelves, case_ids: Iterable[str]) -> None:
     for case_id in case_ids:
-        page = report_page(shelves.pages, case_id)
-        for file in (page, draft_of(page)):
-            file.unlink(missing_ok=True)
+        delete_report_files(shelves.pages, case_id)
 
 
 @dataclass

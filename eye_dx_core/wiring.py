@@ -312,7 +312,7 @@ def report_outlet(settings: Settings) -> "ReportOutlet":
     """Where this installation's reports go."""
     from eye_dx_core.casework import ReportOutlet
 
-    return ReportOutlet(settings.report_folder, ZoneInfo(settings.timezone), settings.queue_names)
+    return ReportOutlet(settings.report_folder, ZoneInfo(settings.timezone), settings.queue_names, photo_intake(settings))
 
 
 def retention_terms(settings: Settings) -> "Terms":

@@ -17,10 +17,11 @@ from eye_dx_core import wiring
 from eye_dx_core.casework import save_report_page
 from eye_dx_core.errors import BadSettings, ServiceUnavailable
 from eye_dx_core.private_files import write_private
+from eye_dx_core.reporting.material import ReportMaterial
 from eye_dx_core.retention import Shelves, erase_patient
 from eye_dx_core.settings import Settings, child_environment, get_settings
 from eye_dx_dagster.resources import as_discreet_failures
-from tests.builders import NOON, a_case, a_diagnosis, a_report
+from tests.builders import NOON, a_case, a_diagnosis, a_report, a_review
 from tests.test_house import PROJECT
 
 SECRET = "s3cret-of-nobody"
@@ -146,7 +147,7 @@ def test_databases_and_pages_are_for_their_owner_only(tmp_path: Path):
         records.close()
         queue.close()
     outlet = wiring.report_outlet(settings)
-    page = save_report_page(a_report(), a_case(), a_diagnosis(), folder=outlet.folder, timezone=outlet.timezone)
+    page = save_report_page(ReportMaterial(a_case(), a_diagnosis(), a_review(), a_report()), outlet)
     assert (mode_of(page), mode_of(page.parent)) == ("0o600", "0o700")
 
 
@@ -178,7 +179,7 @@ def test_an_erased_patient_leaves_no_half_written_page(tmp_path: Path):
     records = wiring.open_records(settings)
     records.add_case(a_case(), b"{}")
     settings.report_folder.mkdir()
-    draft = settings.report_folder / "case-1.draft"
+    draft = settings.report_folder / "case-1.pdf.draft"
     write_private(draft, "测试甲".encode())
 
     shelves: Shelves = wiring.shelves(settings)

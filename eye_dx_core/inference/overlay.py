@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import distance_transform_edt
 
@@ -46,7 +45,7 @@ def draw_overlay(square: Rgb, prediction: PhotoPrediction) -> Image.Image:
     if prediction.evidence is None:
         raise ValueError("this prediction has no evidence to draw")
     photo = Image.fromarray(square).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
-    right = Image.fromarray(_blend(np.asarray(photo), _enlarge(prediction.evidence, _SIDE)))
+    right = draw_on_grey(np.asarray(photo), evidence_layer(prediction.evidence, _SIDE))
     _draw_zones(right, square, prediction.eye)
     picture = Image.new("RGB", (2 * _SIDE, _SIDE + _STRIP))
     picture.paste(photo, (0, 0))
@@ -55,18 +54,21 @@ def draw_overlay(square: Rgb, prediction: PhotoPrediction) -> Image.Image:
     return picture
 
 
-def _enlarge(evidence: EvidenceMap, side: int) -> NDArray[np.floating]:
-    """Weights 0 to 1 of every pixel, bicubic, nothing outside the field: (side, side)."""
+def evidence_layer(evidence: EvidenceMap, side: int) -> Image.Image:
+    """Colours to lay over the square (side, side, rgba), which cover the more, the stronger the evidence; nothing outside the field."""
     smooth = np.asarray(Image.fromarray(weights_of(evidence)).resize((side, side), Image.Resampling.BICUBIC))
-    return np.where(inside_field(side), smooth.clip(0, 1), 0)
-
-
-def _blend(photo: Rgb, weights: NDArray[np.floating]) -> Rgb:
-    """Colours that cover the grey photograph the more, the stronger the evidence; outside the field everything stays black."""
-    grey = np.repeat(photo.mean(axis=2, keepdims=True), 3, axis=2) * _PHOTO_SHARE
-    colours = colormaps["viridis"](weights)[..., :3] * 255
+    weights = np.where(inside_field(side), smooth.clip(0, 1), 0)
+    colours = colormaps["viridis"](weights)[..., :3]
     cover = 0.8 * np.sqrt(weights)[..., None]
-    return np.where(inside_field(len(photo))[..., None], grey + (colours - grey) * cover, 0).round().astype(np.uint8)
+    return Image.fromarray((np.concatenate([colours, cover], axis=2) * 255).round().astype(np.uint8))
+
+
+def draw_on_grey(photo: Rgb, layer: Image.Image) -> Image.Image:
+    """The photograph (side, side, rgb) in dimmed grey under the layer of its evidence; outside the field everything stays black."""
+    grey = np.repeat(photo.mean(axis=2, keepdims=True), 3, axis=2) * _PHOTO_SHARE
+    seen = Image.fromarray(np.where(inside_field(len(photo))[..., None], grey, 0).round().astype(np.uint8))
+    seen.paste(layer, mask=layer)
+    return seen
 
 
 def _draw_zones(panel: Image.Image, square: Rgb, eye: Laterality | None) -> None:

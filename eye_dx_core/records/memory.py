@@ -8,8 +8,8 @@ from threading import RLock
 
 from eye_dx_core.errors import ConflictingMessage, NotFound
 from eye_dx_core.records.audit import GENESIS, AuditEntry, AuditEvent, chain
-from eye_dx_core.records.memory_desk import MemoryDesk
 from eye_dx_core.records.figures import DayFigures, figures_of
+from eye_dx_core.records.memory_desk import MemoryDesk
 from eye_dx_core.records.outgoing import OutboxMessage
 from eye_dx_core.records.port import FARTHEST_SECONDS, MAX_ATTEMPTS, Backlog, CaseRecord, Rejection, Work, pause_after
 from eye_dx_core.schema.case import Case, Identity, Screening

@@ -28,8 +28,8 @@ from eye_dx_core.records.rows import (
 )
 from eye_dx_core.records.sql_accounts import SqlAccounts
 from eye_dx_core.records.sql_custody import SqlCustody, keep_identity, prove_key
-from eye_dx_core.records.sql_desk import SqlDesk, put_on_work_list
 from eye_dx_core.records.sql_daily import SqlDaily, take_figures
+from eye_dx_core.records.sql_desk import SqlDesk, put_on_work_list
 from eye_dx_core.records.tables import cases, diagnoses, inbox, outbox, rejections, reports, reviews
 from eye_dx_core.schema.case import Case
 from eye_dx_core.schema.diagnosis import AiDiagnosis

@@ -1,48 +1,35 @@
-"""The report as one printable A4 page in HTML; here the patient's name comes back, the phone does not."""
+"""A report's view as HTML and as JSON; the patient's name stands in it, the phone does not."""
 
-from datetime import datetime
+import base64
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from eye_dx_core.reporting.facts import EYES
-from eye_dx_core.reporting.showing import routing_note, show_measured, show_readings
-from eye_dx_core.schema.case import Case
-from eye_dx_core.schema.diagnosis import AiDiagnosis
-from eye_dx_core.schema.report import DiagnosisReport
+from eye_dx_core.reporting.view import ReportView
 
-_STRUCTURES = (("视网膜", "Retina", "retina"), ("黄斑", "Macula", "macula"), ("视盘", "Disc", "optic_disc"), ("血管", "Vessels", "vessels"))
 # Everything is escaped: a conclusion or a name came by queue and may hold markup.
-_TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+)
 
 
-def render_html(report: DiagnosisReport, case: Case, diagnosis: AiDiagnosis, *, tz: ZoneInfo) -> str:
-    """Render a self-contained page.
-
-    Args:
-        report: what was written.
-        case: for the patient block and what was measured.
-        diagnosis: for the AI's word per eye, what it proposes, and the model that said it.
-        tz: local time of the clinic.
-    """
-    screening = case.screening
-    return _TEMPLATES.get_template("report.html.jinja").render(
-        report=report,
-        patient=screening.patient,
-        external_id=case.external_id,
-        eyes=[show_measured(screening.vision.of(eye), eye, diagnosis) for eye in EYES],
-        readings=show_readings(diagnosis),
-        routing=diagnosis.routing,
-        routing_note=routing_note(diagnosis, report.conclusion),
-        structures=_STRUCTURES,
-        diagnosis=diagnosis,
-        examined_at=_local(screening.screened_at or case.received_at, tz),
-        diagnosed_at=_local(diagnosis.diagnosed_at, tz),
-        written_at=_local(report.written_at, tz),
-        timezone=tz.key,
-    )
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
 
 
-def _local(time: datetime, tz: ZoneInfo) -> str:
-    return f"{time.astimezone(tz):%Y-%m-%d %H:%M}"
+_TEMPLATES.filters["base64"] = _base64
+
+
+def render_html(view: ReportView) -> str:
+    """A page that needs no other file and no script, for screens from a phone's on and for A4."""
+    return _TEMPLATES.get_template("report.html.jinja").render(view=view, title=f"{view.heading.title} {view.report_id}")
+
+
+def render_patient_page(view: ReportView) -> str:
+    """The page behind a patient's link: the same, with a title that tells nothing, since titles stand in histories and shared cards."""
+    return _TEMPLATES.get_template("report.html.jinja").render(view=view, title=view.heading.title)
+
+
+def render_json(view: ReportView) -> str:
+    """The view as it is, pictures in base64."""
+    return view.model_dump_json(indent=2)

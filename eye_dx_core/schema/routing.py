@@ -118,19 +118,20 @@ class Routing(Frozen):
     @property
     def interval_zh(self) -> str:
         """The interval in Chinese: 当天, 2 周内, 12 个月内."""
-        return _interval(self.within_days)[0]
+        return interval_words(self.within_days)[0]
 
     @property
     def interval_en(self) -> str:
         """The interval in English."""
-        return _interval(self.within_days)[1]
+        return interval_words(self.within_days)[1]
 
     def of(self, subject: Subject) -> tuple[RoutingReason, ...]:
         """The reasons that rest on photographs, or those that rest on measurements."""
         return tuple(one for one in self.reasons if one.subject is subject)
 
 
-def _interval(days: int) -> tuple[str, str]:
+def interval_words(days: int) -> tuple[str, str]:
+    """Days as people say them, in Chinese and English."""
     if days == 0:
         return "当天", "the same day"
     if days > Urgency.ROUTINE.days[1]:

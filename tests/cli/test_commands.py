@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from eye_dx_cli.main import app
 from eye_dx_cli.serving import check_ports, only_daemon
-from eye_dx_core import wiring
+from eye_dx_core import casework, wiring
 from eye_dx_core.dataset.phantom_folders import write_phantom_dataset, write_phantom_photo
 from eye_dx_core.errors import BadSettings, EyeDxError
 from eye_dx_core.model.vit import TRUNKS
@@ -121,7 +121,11 @@ def test_a_case_is_reviewed_reported_and_exported(state: Path):
     call("review", "case-1", "--conclusion", "高度近视", "--doctor", "唐医生", "--recommendation", "3个月后复查")
     page = Path(call("report", "case-1").strip())
     assert "高度近视" in page.read_text(encoding="utf-8")
-    assert json.loads(call("report", "case-1", "--json"))["doctor_name"] == "唐医生"
+    assert json.loads(call("report", "case-1", "--format", "json"))["conclusion"]["text"] == "高度近视"
+    assert "Doctor&#39;s conclusion" in call("report", "case-1", "--format", "html", "--lang", "en")
+    assert json.loads(call("report", "case-1", "--format", "fhir"))["resourceType"] == "Bundle"
+    call("report", "case-1", "--format", "pdf", "--to", state / "copy.pdf")
+    assert (state / "copy.pdf").read_bytes() == casework.report_pdf(settings.report_folder, "case-1").read_bytes()
 
     exported = json.loads(call("records", "export"))
     (screening,) = exported["patients"]["P2025001"]["screening_records"]

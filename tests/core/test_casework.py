@@ -1,20 +1,29 @@
 """Writing the reports of waiting cases when the language model does and does not answer."""
 
+import subprocess
+import sys
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from eye_dx_core.casework import ReportOutlet, report_waiting
+from eye_dx_core.casework import ReportOutlet, material_of, report_case, report_page, report_pdf, report_waiting
+from eye_dx_core.dataset.phantom import render_phantom
 from eye_dx_core.errors import ChatModelUnavailable, NotFound, ServiceUnavailable
+from eye_dx_core.inference.intake import PhotoIntake
+from eye_dx_core.inference.sources.memory import MemoryPhotos
 from eye_dx_core.queue.topology import QueueNames
 from eye_dx_core.records.audit import AuditEvent
 from eye_dx_core.records.memory import MemoryRecords
+from eye_dx_core.records.port import CaseRecord
 from eye_dx_core.reporting.memory import ScriptedChatModel
 from eye_dx_core.reporting.port import ChatModel
 from eye_dx_core.reporting.template import TEMPLATE
+from eye_dx_core.schema.case import Laterality
+from eye_dx_core.schema.picture import PictureGap
 from eye_dx_core.schema.report import DiagnosisReport
 from tests.builders import NOON, a_case, a_diagnosis, a_review
+from tests.pictures import as_jpeg
 
 
 @pytest.fixture
@@ -86,3 +95,50 @@ def test_a_patient_who_is_erased_while_the_report_is_written_leaves_no_page(revi
     with pytest.raises(NotFound, match="was erased"):
         write(reviewed, None, tmp_path)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def a_record(records: MemoryRecords) -> CaseRecord:
+    case, diagnosis = a_case(photos=("OD.jpg", "OS.jpg")), a_diagnosis()
+    right, left = diagnosis.eyes
+    left = left.model_copy(update={"photos": (left.photos[0].model_copy(update={"photo_id": "case-1-2"}),)})
+    diagnosis = diagnosis.model_copy(update={"eyes": (right, left)})
+    records.add_case(case, b"{}")
+    records.add_diagnosis(diagnosis, [])
+    records.add_review(a_review())
+    return records.get_case_record(case.case_id)
+
+
+def test_pictures_come_through_the_outlet_and_those_that_cannot_be_had_leave_a_note(tmp_path: Path):
+    records = MemoryRecords()
+    photo = as_jpeg(render_phantom("A", eye=Laterality.RIGHT, seed=3, size=200).rgb)
+    a_record(records)
+    for left, said in ((None, "未能取得"), (b"no picture", "无法读取")):
+        places = MemoryPhotos({"OD.jpg": photo, "OS.jpg": left})
+        outlet = ReportOutlet(tmp_path, ZoneInfo("Asia/Shanghai"), QueueNames(), PhotoIntake(places))
+
+        report_case(records, "case-1", chat_model=None, outlet=outlet, now=lambda: NOON)
+
+        page = report_page(tmp_path, "case-1").read_text(encoding="utf-8")
+        assert page.count("data:image/jpeg") == 1
+        assert said in page
+        assert report_pdf(tmp_path, "case-1").read_bytes().startswith(b"%PDF-1.7")
+        assert {path.name for path in tmp_path.iterdir()} == {"case-1.html", "case-1.pdf"}
+
+
+def test_photographs_that_were_deleted_are_said_to_be(tmp_path: Path):
+    records = MemoryRecords()
+    record = a_record(records)
+    forgotten = record.model_copy(update={"case": record.case.without_traces()})
+
+    pictures = material_of(records, forgotten, photos=PhotoIntake(MemoryPhotos({}))).pictures
+
+    assert set(pictures.values()) == {PictureGap.DELETED}
+
+
+def test_writing_a_report_with_its_pictures_loads_no_torch(tmp_path: Path):
+    code = (
+        "import sys; from tests.core import test_casework as t; from pathlib import Path\n"
+        "t.test_pictures_come_through_the_outlet_and_those_that_cannot_be_had_leave_a_note(Path(sys.argv[1]))\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, cwd=Path(__file__).parents[2])

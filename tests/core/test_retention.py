@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from eye_dx_core.casework import report_page
+from eye_dx_core.casework import draft_of, report_page, report_pdf
 from eye_dx_core.dataset.phantom_folders import write_phantom_photo
 from eye_dx_core.errors import EyeDxError, NotFound
 from eye_dx_core.inference.sources.folders import FolderPhotos
@@ -18,6 +18,7 @@ from eye_dx_core.schema.case import Laterality
 from tests.builders import NOON, a_case, a_diagnosis
 
 DAY = timedelta(days=1)
+REPORT_FILES = {f"reports/case-old.{kind}{draft}" for kind in ("html", "pdf") for draft in ("", ".draft")}
 
 
 class Clinic:
@@ -43,7 +44,9 @@ class Clinic:
         screening = case.screening.model_copy(update={"patient": patient})
         self.records.add_case(case.model_copy(update={"received_at": NOON + received, "screening": screening}), b"raw")
         self.records.add_diagnosis(a_diagnosis(case_id), [])
-        report_page(self.shelves.pages, case_id).write_text("测试甲", encoding="utf-8")
+        for file in (report_page(self.shelves.pages, case_id), report_pdf(self.shelves.pages, case_id)):
+            for one in (file, draft_of(file)):
+                one.write_text("测试甲", encoding="utf-8")
 
     def forget(self, terms: Terms) -> Forgotten:
         return forget_after_terms(self.queue, self.records, terms, shelves=self.shelves, actor="night", now=lambda: NOON)
@@ -66,7 +69,7 @@ def test_erasing_takes_pages_and_rows_and_leaves_photographs_unless_asked(clinic
     erased = clinic.erase("P-old", with_photos=False)
 
     assert (erased.cases, erased.photos, erased.photos_left) == (1, 0, 5)
-    assert before - clinic.files() == {"reports/case-old.html"}
+    assert before - clinic.files() == {*REPORT_FILES}
     assert clinic.records.find_case_ids(patient_id="P-old") == ()
     with pytest.raises(NotFound):
         clinic.erase("P-old", with_photos=False)
@@ -79,7 +82,7 @@ def test_no_file_is_deleted_that_is_not_a_photograph_of_the_screening(clinic: Cl
     erased = clinic.erase("P-old", with_photos=True)
 
     assert (erased.photos, erased.photos_left) == (1, 4)
-    assert before - clinic.files() == {"reports/case-old.html", "old_OD.jpg"}
+    assert before - clinic.files() == {*REPORT_FILES, "old_OD.jpg"}
     (entry,) = clinic.records.audit()
     assert entry.details == {"cases": 1, "photos_deleted": 1, "photos_left": 4, "reason": "asked"}
 
@@ -113,7 +116,7 @@ def test_each_kind_is_forgotten_after_its_own_term(clinic: Clinic):
     assert clinic.forget(Terms(photos=5 * DAY)) == Forgotten(photos=1)
     assert before - clinic.files() == {"old_OD.jpg"}
     assert clinic.forget(Terms(identities=5 * DAY)) == Forgotten(identities=1)
-    assert before - clinic.files() == {"old_OD.jpg", "reports/case-old.html"}
+    assert before - clinic.files() == {"old_OD.jpg", *REPORT_FILES}
 
     assert clinic.forget(Terms(identities=5 * DAY, photos=5 * DAY, messages=5 * DAY)) == Forgotten()
     assert [entry.action for entry in clinic.records.audit()] == ["drop_messages", "delete_photos", "forget_identity"]

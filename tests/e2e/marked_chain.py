@@ -24,7 +24,8 @@ from eye_dx_core.queue.draining import DrainResult
 from eye_dx_core.queue.port import Message, Queue
 from eye_dx_core.queue.topology import QueueNames
 from eye_dx_core.registry.promotion import promote
-from eye_dx_core.schema.case import Case, Laterality, find_eye_in_name
+from eye_dx_core.reporting.material import ReportMaterial
+from eye_dx_core.schema.case import Laterality, find_eye_in_name
 from eye_dx_core.settings import Settings, adopt_environment, get_settings
 from eye_dx_dagster.definitions import defs
 from tests.checkpoints import a_checkpoint
@@ -78,7 +79,7 @@ def with_faults(settings: Settings, queue: Queue, run: Runner) -> None:
 
     for number, body in enumerate(reviews(settings)):
         queue.publish(NAMES.partner_reviews if b"odFundusDisease" in body else NAMES.reviews, Message(body=body, message_id=f"r-{number}"))
-    with failing(casework, "render_html", lambda _report, case, *_: case.screening.patient is not None):
+    with failing(casework, "render_html", lambda view: any(one.label == "姓名" for one in view.patient)):
         run("report_job", succeeds=False)  # an error that is not ours, with the person's values in its text
     time.sleep(settings.lease_seconds)
     with without_table(settings.data / "records.db", "reports"):
@@ -94,9 +95,10 @@ def with_leaks(settings: Settings, queue: Queue, run: Runner) -> None:
     """One line of a log that names the person, and one number of an op's metadata that is the person's."""
     save_page, counts = casework.save_report_page, DrainResult.model_dump
 
-    def saying_whose(report: object, case: Case, *given: object, **named: object) -> object:
-        casework._log.info("the page of %s", case.screening.patient and case.screening.patient.name)
-        return save_page(report, case, *given, **named)  # pyright: ignore[reportArgumentType]
+    def saying_whose(material: ReportMaterial, outlet: casework.ReportOutlet) -> object:
+        patient = material.case.screening.patient
+        casework._log.info("the page of %s", patient and patient.name)
+        return save_page(material, outlet)
 
     trust_a_model(settings)
     queue.publish(NAMES.screenings, Message(body=nested(f"{ALBUM}/OD.jpg"), message_id="m-nested"))

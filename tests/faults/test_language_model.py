@@ -134,7 +134,7 @@ def test_nonsense_in_the_right_shape_is_refused_by_the_rules_and_no_word_of_it_i
 
     assert all(one.writer == TEMPLATE and "unperformed_exam" in str(one.fallback_reason) for one in written)
     delivered = "".join(one.body.decode() for case_id in CASES for one in reviewed.get_case_record(case_id).outbox)
-    pages = "".join(page.read_text(encoding="utf-8") for page in (tmp_path / "reports").iterdir())
+    pages = "".join(page.read_text(encoding="utf-8") for page in (tmp_path / "reports").glob("*.html"))
     for word in ("超声未见", "白内障", "阿司匹林"):
         assert word not in delivered + pages
     assert_one_of_each(reviewed)
