@@ -85,8 +85,9 @@ def _place_what_was_read() -> None:
     cases, diagnoses = _reflect(("cases", "diagnoses"))
     said = sa.select(diagnoses.c.case_id, diagnoses.c.sealed, cases.c.received_at).join(cases, cases.c.case_id == diagnoses.c.case_id)
     for case_id, sealed, received_at in connection.execute(said).all():
-        urgency = (json.loads(unseal(sealed)).get("routing") or {}).get("urgency")
-        order, hours = _URGENCIES.get(urgency, (_UNKNOWN_ORDER, _UNKNOWN_HOURS))
+        routing: dict[str, str] | None = json.loads(unseal(sealed)).get("routing")
+        urgency = routing["urgency"] if routing else None
+        order, hours = _URGENCIES[urgency] if urgency else (_UNKNOWN_ORDER, _UNKNOWN_HOURS)
         place = {"urgency": urgency, "work_order": order, "review_due_at": received_at + timedelta(hours=hours)}
         connection.execute(sa.update(cases).where(cases.c.case_id == case_id).values(place))
 

@@ -1,0 +1,1 @@
+"""What is done at the review desk, whoever shows it."""
