@@ -127,7 +127,8 @@ def show_dead_letters(queue: Queue, message_ids: set[str | None]) -> tuple[DeadL
 def show_where_to_look(settings: Settings, day: str) -> None:
     """Where a person goes from here."""
     console.print(
-        f"\nReports for patients: {settings.report_folder}/case-….html\nThe day in numbers:   {settings.data / 'daily' / f'{day}.md'}\n"
+        f"\nReports for patients: {settings.report_folder}/case-….html and .pdf\n"
+        f"The day in numbers:   {settings.data / 'daily' / f'{day}.html'} and .pdf, .csv, .parquet\n"
         f"Look around:          make up, then http://127.0.0.1:{settings.dagster_port} (Dagster) "
         f"and http://127.0.0.1:{settings.mlflow_port} (MLflow)\n"
         "Command line:         .venv/bin/eye-dx --help, eye-dx health, eye-dx queue dead, eye-dx registry list\n"

@@ -48,7 +48,8 @@ def write_reports(context: dg.OpExecutionContext, settings: dg.ResourceParam[Set
         )
     count = count_outcomes(reports)
     fallbacks = sum(report.fallback_reason is not None for report in reports)
-    context.add_output_metadata({"written": len(reports), "by_template_instead": fallbacks} | count.metadata)
+    files = {report.case_id: dg.MetadataValue.path(casework.report_pdf(settings.report_folder, report.case_id)) for report in reports}
+    context.add_output_metadata({"written": len(reports), "by_template_instead": fallbacks} | count.metadata | files)
     if count.asked:
         context.log_event(dg.AssetObservation(LANGUAGE_MODEL, description=count.reason, metadata=count.metadata))
         # Dagster takes and stores it; only its type says otherwise.
