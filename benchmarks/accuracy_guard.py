@@ -6,8 +6,8 @@ Run: `python -m benchmarks.accuracy_guard`. The texts are those of `tests/clean_
 import time
 from collections import Counter
 
+from eye_dx_core.reporting.guard.rules import identifier_violations, violations
 from eye_dx_core.reporting.identifiers import identifiers_of
-from eye_dx_core.reporting.rules import identifier_violations, violations
 from tests.builders import a_case, a_review
 from tests.clean_reports import clean_reports
 from tests.mutants import mutants

@@ -28,9 +28,9 @@ from eye_dx_core.records.port import CaseRecord
 from eye_dx_core.records.rows import REPORTED, case_row, outbox_row
 from eye_dx_core.records.sql import SqlRecords
 from eye_dx_core.records.tables import cases, diagnoses, figures, outbox, reports, reviews
-from eye_dx_core.reporting.daily import DailyReport, count_day
-from eye_dx_core.reporting.daily_frames import frames_of
-from eye_dx_core.reporting.daily_writing import report_of_day, write_day
+from eye_dx_core.reporting.daily.frames import frames_of
+from eye_dx_core.reporting.daily.report import DailyReport, count_day
+from eye_dx_core.reporting.daily.writing import report_of_day, write_day
 from eye_dx_core.schema.case import Laterality
 from eye_dx_core.schema.diagnosis import EvidenceMap
 from eye_dx_core.schema.review import EyeReview

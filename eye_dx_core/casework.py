@@ -14,9 +14,9 @@ from eye_dx_core.private_files import write_private
 from eye_dx_core.queue.announcing import announce_diagnosis, announce_report
 from eye_dx_core.queue.topology import QueueNames
 from eye_dx_core.records.port import CaseRecord, Records
+from eye_dx_core.reporting.language_model.port import ChatModel
+from eye_dx_core.reporting.language_model.prompt import SHIPPED_INSTRUCTIONS, Instructions
 from eye_dx_core.reporting.material import ReportMaterial, ReportPicture
-from eye_dx_core.reporting.port import ChatModel
-from eye_dx_core.reporting.prompt import SHIPPED_INSTRUCTIONS, Instructions
 from eye_dx_core.reporting.rendering import render_html
 from eye_dx_core.reporting.viewing import build_view
 from eye_dx_core.reporting.writing import UNAVAILABLE, write_report

@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from eye_dx_core.errors import BadSettings
 from eye_dx_core.inference.sources.allowed import BucketPrefix, WebHost, parse_bucket, parse_web_host
 from eye_dx_core.queue.topology import QueueNames
-from eye_dx_core.reporting.endpoints import is_in_the_house
+from eye_dx_core.reporting.language_model.endpoints import is_in_the_house
 from eye_dx_core.schema.engine import EngineName
 from eye_dx_core.schema.outgoing import NotAssessed
 

@@ -14,8 +14,8 @@ from eye_dx_core.queue.port import Queue
 from eye_dx_core.records.port import Records
 from eye_dx_core.registry.port import CHAMPION, ModelRegistry, ModelVersion
 from eye_dx_core.reporting.identifiers import scrub
-from eye_dx_core.reporting.port import ChatModel
-from eye_dx_core.reporting.prompt import PROMPT_NAME, SHIPPED_INSTRUCTIONS, Instructions
+from eye_dx_core.reporting.language_model.port import ChatModel
+from eye_dx_core.reporting.language_model.prompt import PROMPT_NAME, SHIPPED_INSTRUCTIONS, Instructions
 from eye_dx_core.schema.engine import EngineName
 from eye_dx_core.settings import Settings
 from eye_dx_core.vault import Vault, read_keys
@@ -120,7 +120,7 @@ def find_chat_model(settings: Settings) -> ChatModel | None:
     """The configured language model, or None: then the template writes."""
     if settings.llm_base_url is None or settings.llm_api_key is None or settings.llm_model is None:
         return None
-    from eye_dx_core.reporting.openai import OpenAiChatModel
+    from eye_dx_core.reporting.language_model.openai import OpenAiChatModel
 
     return OpenAiChatModel(
         base_url=settings.llm_base_url,

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 
 from eye_dx_core.reporting.facts import LlmFacts
+from eye_dx_core.reporting.guard.wording import doctors_words
 from eye_dx_core.reporting.narrative import ReportNarrative
-from eye_dx_core.reporting.wording import doctors_words
 from eye_dx_core.schema.routing import Urgency
 from tests.clean_reports import Clean
 

@@ -1,7 +1,7 @@
 """Whether a doctor's free text and the AI's label say the same."""
 
-from eye_dx_core.reporting.claims import Polarity, find_claims
-from eye_dx_core.reporting.lexicon import ABNORMAL, NORMAL, everything_said_by
+from eye_dx_core.reporting.guard.claims import Polarity, find_claims
+from eye_dx_core.reporting.guard.lexicon import ABNORMAL, NORMAL, everything_said_by
 from eye_dx_core.schema.condition import Condition, Label
 
 

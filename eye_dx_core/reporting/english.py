@@ -5,9 +5,9 @@ What the doctor wrote in Chinese stays as it was written, and beside it stand th
 
 from collections.abc import Iterable, Sequence
 
-from eye_dx_core.reporting.claims import Claim, Polarity, find_claims
 from eye_dx_core.reporting.facts import AiFacts, EyeFacts, LlmFacts
-from eye_dx_core.reporting.lexicon import ENGLISH
+from eye_dx_core.reporting.guard.claims import Claim, Polarity, find_claims
+from eye_dx_core.reporting.guard.lexicon import ENGLISH
 from eye_dx_core.reporting.narrative import ReportNarrative
 from eye_dx_core.reporting.template import IOP_LIMIT_MMHG, structure_of
 from eye_dx_core.schema.case import Laterality

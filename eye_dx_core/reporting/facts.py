@@ -2,7 +2,7 @@
 
 from math import floor
 
-from eye_dx_core.reporting.claims import Polarity, find_claims
+from eye_dx_core.reporting.guard.claims import Polarity, find_claims
 from eye_dx_core.reporting.identifiers import identifiers_of, scrub
 from eye_dx_core.schema.case import Case, Laterality
 from eye_dx_core.schema.diagnosis import AiDiagnosis, EyeDiagnosis, Outcome

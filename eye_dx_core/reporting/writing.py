@@ -7,19 +7,19 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from eye_dx_core.errors import BadReport
-from eye_dx_core.reporting.echo import echo_violations
 from eye_dx_core.reporting.facts import LlmFacts, facts_of
+from eye_dx_core.reporting.guard.echo import echo_violations
+from eye_dx_core.reporting.guard.injection import gives_orders
+from eye_dx_core.reporting.guard.leaks import leak_violations
+from eye_dx_core.reporting.guard.rules import identifier_violations, texts_of, violations
+from eye_dx_core.reporting.guard.support import known_claims
+from eye_dx_core.reporting.guard.violation import RULES, Violation
+from eye_dx_core.reporting.guard.wording import doctors_words
 from eye_dx_core.reporting.identifiers import identifiers_of
-from eye_dx_core.reporting.injection import gives_orders
-from eye_dx_core.reporting.leaks import leak_violations
+from eye_dx_core.reporting.language_model.port import ChatModel, UselessAnswer
+from eye_dx_core.reporting.language_model.prompt import SHIPPED_INSTRUCTIONS, Instructions, build_system_prompt, build_user_prompt
 from eye_dx_core.reporting.narrative import ANSWER_SCHEMA, Echo, ReportNarrative, parse_answer
-from eye_dx_core.reporting.port import ChatModel, UselessAnswer
-from eye_dx_core.reporting.prompt import SHIPPED_INSTRUCTIONS, Instructions, build_system_prompt, build_user_prompt
-from eye_dx_core.reporting.rules import identifier_violations, texts_of, violations
-from eye_dx_core.reporting.support import known_claims
 from eye_dx_core.reporting.template import TEMPLATE, write_by_template
-from eye_dx_core.reporting.violation import RULES, Violation
-from eye_dx_core.reporting.wording import doctors_words
 from eye_dx_core.schema.case import Case
 from eye_dx_core.schema.diagnosis import AiDiagnosis
 from eye_dx_core.schema.report import DiagnosisReport, GuardOutcome, TokenUsage

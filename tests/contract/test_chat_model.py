@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from eye_dx_core.errors import BadReport, ChatModelUnavailable
-from eye_dx_core.reporting.endpoints import habits_of, is_in_the_house
-from eye_dx_core.reporting.memory import ScriptedChatModel
+from eye_dx_core.reporting.language_model.endpoints import habits_of, is_in_the_house
+from eye_dx_core.reporting.language_model.memory import ScriptedChatModel
+from eye_dx_core.reporting.language_model.openai import OpenAiChatModel
+from eye_dx_core.reporting.language_model.port import ChatModel, UselessAnswer
 from eye_dx_core.reporting.narrative import ANSWER_SCHEMA
-from eye_dx_core.reporting.openai import OpenAiChatModel
-from eye_dx_core.reporting.port import ChatModel, UselessAnswer
 from eye_dx_core.schema.report import TokenUsage
 from tests.endpoint import ANSWER, PROFILES, TEXT, Answer, LoopbackEndpoint, completion, error, kind_of
 

@@ -16,8 +16,8 @@ from eye_dx_core.queue.topology import QueueNames
 from eye_dx_core.records.audit import AuditEvent
 from eye_dx_core.records.memory import MemoryRecords
 from eye_dx_core.records.port import CaseRecord
-from eye_dx_core.reporting.memory import ScriptedChatModel
-from eye_dx_core.reporting.port import ChatModel
+from eye_dx_core.reporting.language_model.memory import ScriptedChatModel
+from eye_dx_core.reporting.language_model.port import ChatModel
 from eye_dx_core.reporting.template import TEMPLATE
 from eye_dx_core.schema.case import Laterality
 from eye_dx_core.schema.picture import PictureGap

@@ -11,7 +11,7 @@ from dagster import AssetCheckKey
 from eye_dx_core.queue.memory import MemoryQueue
 from eye_dx_core.queue.topology import QueueNames
 from eye_dx_core.records.memory import MemoryRecords
-from eye_dx_core.reporting.endpoints import habits_of
+from eye_dx_core.reporting.language_model.endpoints import habits_of
 from eye_dx_core.settings import Settings
 from eye_dx_dagster.defs.reports.jobs import LANGUAGE_MODEL, report_job
 from tests.builders import a_case, a_diagnosis, a_review

@@ -14,7 +14,7 @@ from eye_dx_core.errors import ChatModelUnavailable
 from eye_dx_core.queue.announcing import announce_diagnosis
 from eye_dx_core.queue.topology import QueueNames
 from eye_dx_core.records.sql import SqlRecords
-from eye_dx_core.reporting.openai import OpenAiChatModel
+from eye_dx_core.reporting.language_model.openai import OpenAiChatModel
 from eye_dx_core.reporting.template import TEMPLATE
 from eye_dx_core.schema.report import DiagnosisReport
 from tests.builders import NOON, a_case, a_diagnosis, a_review

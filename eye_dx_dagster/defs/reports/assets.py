@@ -8,16 +8,16 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from eye_dx_core.records.port import Records
-from eye_dx_core.reporting.daily_columns import COLUMNS
-from eye_dx_core.reporting.drift import Drift
+from eye_dx_core.reporting.daily.columns import COLUMNS
+from eye_dx_core.reporting.daily.drift import Drift
 from eye_dx_core.settings import Settings, get_settings
 from eye_dx_dagster.defs.dataset.assets import inline_png
 from eye_dx_dagster.defs.diagnosis.jobs import utc_now
 from eye_dx_dagster.resources import as_discreet_failures
 
 if TYPE_CHECKING:  # matplotlib and typst are for the run that draws
-    from eye_dx_core.reporting.daily import DailyReport
-    from eye_dx_core.reporting.daily_writing import DayPages
+    from eye_dx_core.reporting.daily.report import DailyReport
+    from eye_dx_core.reporting.daily.writing import DayPages
 
 # It says so each time a definition is made.
 warnings.filterwarnings("ignore", "Parameter `backfill_policy`", dg.BetaWarning)
@@ -55,7 +55,7 @@ def daily_diagnosis_report(
 
     A month is one run: choose its days and launch a backfill.
     """
-    from eye_dx_core.reporting.daily_writing import write_day
+    from eye_dx_core.reporting.daily.writing import write_day
 
     zone, folder = ZoneInfo(settings.timezone), settings.data / "daily"
     drift: Drift | None = None

@@ -11,7 +11,7 @@ from eye_dx_dagster.defs.diagnosis.jobs import RETRY, STARTED_BY_SENSOR, deliver
 from eye_dx_dagster.resources import as_discreet_failures
 
 if TYPE_CHECKING:
-    from eye_dx_core.reporting.outcomes import GuardCount
+    from eye_dx_core.reporting.language_model.outcomes import GuardCount
 
 LANGUAGE_MODEL = dg.AssetKey("language_model_guard")
 """Observed and never materialised: its page in the UI plots what became of the language model's texts, run by run."""
@@ -33,7 +33,7 @@ def drain_reviews(
 def write_reports(context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings], records: dg.ResourceParam[Records]) -> None:
     """Write the report of every reviewed case; after the last retry the template writes instead of the language model."""
     from eye_dx_core import casework, wiring
-    from eye_dx_core.reporting.outcomes import count_outcomes
+    from eye_dx_core.reporting.language_model.outcomes import count_outcomes
 
     with as_discreet_failures():
         reports = casework.report_waiting(

@@ -14,7 +14,7 @@ from eye_dx_core.model.checkpoint import load_checkpoint
 from eye_dx_core.queue.announcing import announce_diagnosis
 from eye_dx_core.queue.topology import QueueNames
 from eye_dx_core.reporting.facts import facts_of
-from eye_dx_core.reporting.rules import violations
+from eye_dx_core.reporting.guard.rules import violations
 from eye_dx_core.reporting.template import write_by_template
 from eye_dx_core.schema.case import Case, FundusPhoto, Laterality, WireFormat
 from eye_dx_core.schema.diagnosis import AiDiagnosis, EyeClaimSource, Outcome, PhotoPrediction

@@ -10,11 +10,11 @@ from eye_dx_core.records.figures import figures_of
 from eye_dx_core.records.outgoing import OutboxMessage
 from eye_dx_core.records.port import CaseRecord, Rejection
 from eye_dx_core.reporting.agreement import decide_agreement
-from eye_dx_core.reporting.daily import DailyReport, count_day
-from eye_dx_core.reporting.daily_charts import daily_figures
-from eye_dx_core.reporting.daily_frames import frames_of
-from eye_dx_core.reporting.daily_rendering import daily_html, daily_markdown
-from eye_dx_core.reporting.daily_times import Step
+from eye_dx_core.reporting.daily.charts import daily_figures
+from eye_dx_core.reporting.daily.frames import frames_of
+from eye_dx_core.reporting.daily.rendering import daily_html, daily_markdown
+from eye_dx_core.reporting.daily.report import DailyReport, count_day
+from eye_dx_core.reporting.daily.times import Step
 from eye_dx_core.schema.case import Laterality
 from eye_dx_core.schema.condition import LABELS, DrGrade
 from eye_dx_core.schema.diagnosis import Outcome

@@ -13,12 +13,12 @@ from pyarrow import parquet
 from eye_dx_core.records.figures import figures_of
 from eye_dx_core.records.memory import MemoryRecords
 from eye_dx_core.records.port import CaseRecord, Rejection
-from eye_dx_core.reporting.daily import count_day
-from eye_dx_core.reporting.daily_columns import COLUMNS
-from eye_dx_core.reporting.daily_frames import frames_of
-from eye_dx_core.reporting.daily_tables import write_tables
-from eye_dx_core.reporting.daily_tallies import Tallies
-from eye_dx_core.reporting.daily_writing import write_day
+from eye_dx_core.reporting.daily.columns import COLUMNS
+from eye_dx_core.reporting.daily.frames import frames_of
+from eye_dx_core.reporting.daily.report import count_day
+from eye_dx_core.reporting.daily.tables import write_tables
+from eye_dx_core.reporting.daily.tallies import Tallies
+from eye_dx_core.reporting.daily.writing import write_day
 from eye_dx_core.schema.case import Laterality
 from eye_dx_core.schema.diagnosis import PhotoPrediction
 from eye_dx_core.schema.review import EyeReview

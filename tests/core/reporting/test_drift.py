@@ -8,12 +8,12 @@ import pytest
 
 from eye_dx_core.records.figures import figures_of
 from eye_dx_core.records.port import CaseRecord
-from eye_dx_core.reporting.daily import count_day
-from eye_dx_core.reporting.daily_charts import daily_figures
-from eye_dx_core.reporting.daily_frames import frames_of
-from eye_dx_core.reporting.daily_rendering import daily_markdown
-from eye_dx_core.reporting.drift import DayTally, Drift, DriftSubject, DriftVerdict, SubjectDrift, measure_drift, tally_of
-from eye_dx_core.reporting.stability import count_names, count_numbers, psi, psi_by_chance
+from eye_dx_core.reporting.daily.charts import daily_figures
+from eye_dx_core.reporting.daily.drift import DayTally, Drift, DriftSubject, DriftVerdict, SubjectDrift, measure_drift, tally_of
+from eye_dx_core.reporting.daily.frames import frames_of
+from eye_dx_core.reporting.daily.rendering import daily_markdown
+from eye_dx_core.reporting.daily.report import count_day
+from eye_dx_core.reporting.daily.stability import count_names, count_numbers, psi, psi_by_chance
 from eye_dx_core.schema.diagnosis import AiDiagnosis, PhotoPrediction
 from eye_dx_core.schema.quality import Quality, QualityIssue, QualityLevel
 from tests.builders import NOON, a_case, a_diagnosis

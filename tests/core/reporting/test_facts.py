@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from eye_dx_core.reporting.facts import AiFacts, EyeFacts, LlmFacts, facts_of
-from eye_dx_core.reporting.prompt import MARK, SHIPPED_INSTRUCTIONS, SYSTEM, build_system_prompt, build_user_prompt
+from eye_dx_core.reporting.language_model.prompt import MARK, SHIPPED_INSTRUCTIONS, SYSTEM, build_system_prompt, build_user_prompt
 from eye_dx_core.schema.case import EyeMeasurement, Laterality, VisionData
 from eye_dx_core.schema.condition import DrGrade
 from eye_dx_core.schema.review import DoctorReview, EyeReview, Ungradable, compose_conclusion

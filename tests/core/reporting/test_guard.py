@@ -5,10 +5,10 @@ from collections import Counter
 import pytest
 
 from eye_dx_core.reporting.facts import LlmFacts
+from eye_dx_core.reporting.guard.rules import identifier_violations, violations
+from eye_dx_core.reporting.guard.violation import RULES
 from eye_dx_core.reporting.identifiers import identifiers_of
-from eye_dx_core.reporting.rules import identifier_violations, violations
 from eye_dx_core.reporting.template import write_by_template
-from eye_dx_core.reporting.violation import RULES
 from eye_dx_core.schema.case import Laterality
 from eye_dx_core.schema.condition import LABELS
 from eye_dx_core.schema.review import EyeReview, Ungradable

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from eye_dx_core.reporting.intervals import kappa_of, share_of, spread_of
+from eye_dx_core.reporting.daily.estimates import kappa_of, share_of, spread_of
 
 
 def test_wilsons_interval_has_its_textbook_values():

@@ -10,11 +10,11 @@ from mlflow import MlflowClient
 from eye_dx_core import wiring
 from eye_dx_core.registry.prompts import find_prompt
 from eye_dx_core.registry.tracing import open_tracing
-from eye_dx_core.reporting.endpoints import habits_of
 from eye_dx_core.reporting.identifiers import HIDDEN, scrub
+from eye_dx_core.reporting.language_model.endpoints import habits_of
+from eye_dx_core.reporting.language_model.openai import OpenAiChatModel
+from eye_dx_core.reporting.language_model.prompt import PROMPT_NAME, SHIPPED_INSTRUCTIONS, build_system_prompt
 from eye_dx_core.reporting.narrative import ANSWER_SCHEMA
-from eye_dx_core.reporting.openai import OpenAiChatModel
-from eye_dx_core.reporting.prompt import PROMPT_NAME, SHIPPED_INSTRUCTIONS, build_system_prompt
 from eye_dx_core.settings import Settings
 from tests.endpoint import ANSWER, TEXT, LoopbackEndpoint, completion
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from eye_dx_core.reporting.endpoints import habits_of
-from eye_dx_core.reporting.openai import OpenAiChatModel
+from eye_dx_core.reporting.language_model.endpoints import habits_of
+from eye_dx_core.reporting.language_model.openai import OpenAiChatModel
 from eye_dx_core.reporting.template import write_by_template
 from eye_dx_core.reporting.writing import write_report
 from eye_dx_core.schema.report import GuardOutcome
@@ -74,7 +74,7 @@ def test_a_small_models_nonsense_is_refused_and_the_templates_report_delivered(e
 
 
 def test_a_small_models_prose_put_into_the_right_shape_is_refused_too(small_model: Any):
-    from eye_dx_core.reporting.rules import violations
+    from eye_dx_core.reporting.guard.rules import violations
 
     facts = facts_for(a_diagnosis(), a_review())
     said = small_model(

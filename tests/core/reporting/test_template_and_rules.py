@@ -5,8 +5,8 @@ import re
 import pytest
 
 from eye_dx_core.reporting.facts import LlmFacts, facts_of
+from eye_dx_core.reporting.guard.rules import identifier_violations, violations
 from eye_dx_core.reporting.narrative import ReportNarrative
-from eye_dx_core.reporting.rules import identifier_violations, violations
 from eye_dx_core.reporting.template import write_by_template
 from eye_dx_core.schema.case import EyeMeasurement, Laterality, VisionData
 from eye_dx_core.schema.diagnosis import AiDiagnosis, EyeDiagnosis, Outcome

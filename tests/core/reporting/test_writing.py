@@ -4,10 +4,10 @@ import pytest
 
 from eye_dx_core.errors import BadReport, ChatModelUnavailable
 from eye_dx_core.reporting.facts import facts_of
-from eye_dx_core.reporting.memory import ScriptedChatModel
-from eye_dx_core.reporting.outcomes import count_outcomes
-from eye_dx_core.reporting.port import ChatAnswer, UselessAnswer
-from eye_dx_core.reporting.prompt import SHIPPED_INSTRUCTIONS
+from eye_dx_core.reporting.language_model.memory import ScriptedChatModel
+from eye_dx_core.reporting.language_model.outcomes import count_outcomes
+from eye_dx_core.reporting.language_model.port import ChatAnswer, UselessAnswer
+from eye_dx_core.reporting.language_model.prompt import SHIPPED_INSTRUCTIONS
 from eye_dx_core.reporting.template import write_by_template
 from eye_dx_core.reporting.writing import write_report
 from eye_dx_core.schema.report import DiagnosisReport, GuardOutcome, TokenUsage

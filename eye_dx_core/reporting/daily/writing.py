@@ -9,14 +9,14 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from eye_dx_core.records.port import Records
-from eye_dx_core.reporting.daily import DailyReport, count_day
-from eye_dx_core.reporting.daily_charts import daily_figures
-from eye_dx_core.reporting.daily_frames import frames_of
-from eye_dx_core.reporting.daily_pdf import daily_pdf
-from eye_dx_core.reporting.daily_rendering import daily_html, daily_markdown
-from eye_dx_core.reporting.daily_tables import write_tables
-from eye_dx_core.reporting.daily_tallies import Tallies
-from eye_dx_core.reporting.drift import REFERENCE_DAYS, tally_of
+from eye_dx_core.reporting.daily.charts import daily_figures
+from eye_dx_core.reporting.daily.drift import REFERENCE_DAYS, tally_of
+from eye_dx_core.reporting.daily.frames import frames_of
+from eye_dx_core.reporting.daily.pdf import daily_pdf
+from eye_dx_core.reporting.daily.rendering import daily_html, daily_markdown
+from eye_dx_core.reporting.daily.report import DailyReport, count_day
+from eye_dx_core.reporting.daily.tables import write_tables
+from eye_dx_core.reporting.daily.tallies import Tallies
 
 
 @dataclass(frozen=True)

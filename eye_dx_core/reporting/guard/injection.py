@@ -5,8 +5,8 @@
 import re
 
 from eye_dx_core.reporting.facts import LlmFacts
+from eye_dx_core.reporting.guard.wording import doctors_words
 from eye_dx_core.reporting.identifiers import normalise
-from eye_dx_core.reporting.wording import doctors_words
 
 _NORMAL = r"(?:正常|未见(?:明显)?异常|没有?问题|健康|无异常|无病变)"
 _ORDERS = re.compile(

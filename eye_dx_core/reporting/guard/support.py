@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from eye_dx_core.reporting.claims import Claim, Eyes, Polarity, Voice, find_claims
 from eye_dx_core.reporting.facts import EYES, AiFacts, EyeFacts, LlmFacts
-from eye_dx_core.reporting.lexicon import ASSESSABLE, HIGH_IOP, NORMAL_IOP, NOT_ASSESSED, UNCERTAIN, everything_said_by
+from eye_dx_core.reporting.guard.claims import Claim, Eyes, Polarity, Voice, find_claims
+from eye_dx_core.reporting.guard.lexicon import ASSESSABLE, HIGH_IOP, NORMAL_IOP, NOT_ASSESSED, UNCERTAIN, everything_said_by
 from eye_dx_core.reporting.template import IOP_LIMIT_MMHG, LOWEST_IOP_MMHG
 from eye_dx_core.schema.diagnosis import Outcome
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from pydantic import AwareDatetime, ValidationError
 
 from eye_dx_core.records.figures import VERSION, Figures
-from eye_dx_core.reporting.daily_frames import frames_of
-from eye_dx_core.reporting.drift import DayTally, tally_of
+from eye_dx_core.reporting.daily.drift import DayTally, tally_of
+from eye_dx_core.reporting.daily.frames import frames_of
 from eye_dx_core.schema.frozen import Frozen
 
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from eye_dx_core.reporting.claims import Claim, Polarity, Voice, find_claims
 from eye_dx_core.reporting.facts import EYES, EyeFacts, LlmFacts
-from eye_dx_core.reporting.lexicon import ASSESSABLE, NORMAL, NORMAL_DETAILS, NORMAL_IOP, NOT_ASSESSED, UNCERTAIN
-from eye_dx_core.reporting.support import is_supported
-from eye_dx_core.reporting.violation import Violation
+from eye_dx_core.reporting.guard.claims import Claim, Polarity, Voice, find_claims
+from eye_dx_core.reporting.guard.lexicon import ASSESSABLE, NORMAL, NORMAL_DETAILS, NORMAL_IOP, NOT_ASSESSED, UNCERTAIN
+from eye_dx_core.reporting.guard.support import is_supported
+from eye_dx_core.reporting.guard.violation import Violation
 from eye_dx_core.schema.diagnosis import Outcome
 
 _SAYS_NOT_ASSESSED = ("未评估", "未单独评估", "未能评估", "未被评估")

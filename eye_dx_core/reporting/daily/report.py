@@ -9,12 +9,12 @@ import pandas as pd
 from pydantic import AwareDatetime
 
 from eye_dx_core.records.port import Rejection
-from eye_dx_core.reporting.daily_agreement import DayAgreement, measure_agreement
-from eye_dx_core.reporting.daily_frames import DayFrames, count_values
-from eye_dx_core.reporting.daily_places import Ungradable, by_camera, by_site
-from eye_dx_core.reporting.daily_times import DayTimes, measure_times
-from eye_dx_core.reporting.drift import DayTally, Drift, measure_drift, tally_of
-from eye_dx_core.reporting.intervals import Estimate, Spread, share_of, spread_of
+from eye_dx_core.reporting.daily.agreement import DayAgreement, measure_agreement
+from eye_dx_core.reporting.daily.drift import DayTally, Drift, measure_drift, tally_of
+from eye_dx_core.reporting.daily.estimates import Estimate, Spread, share_of, spread_of
+from eye_dx_core.reporting.daily.frames import DayFrames, count_values
+from eye_dx_core.reporting.daily.places import Ungradable, by_camera, by_site
+from eye_dx_core.reporting.daily.times import DayTimes, measure_times
 from eye_dx_core.schema.diagnosis import Outcome
 from eye_dx_core.schema.frozen import Frozen
 

@@ -7,11 +7,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from eye_dx_core.reporting.daily import DailyReport
-from eye_dx_core.reporting.daily_agreement import Agreement, pairs_of
-from eye_dx_core.reporting.daily_places import Ungradable
-from eye_dx_core.reporting.daily_times import DayTimes
-from eye_dx_core.reporting.drift import Drift
+from eye_dx_core.reporting.daily.agreement import Agreement, pairs_of
+from eye_dx_core.reporting.daily.drift import Drift
+from eye_dx_core.reporting.daily.places import Ungradable
+from eye_dx_core.reporting.daily.report import DailyReport
+from eye_dx_core.reporting.daily.times import DayTimes
 
 _INK, _PALE, _AMBER, _GREY = "#0b5c6b", "#7fb3bd", "#c98a2b", "#5d6b79"
 _TICKS = {1: "1 s", 60: "1 min", 3600: "1 h", 86_400: "1 d", 604_800: "1 week"}

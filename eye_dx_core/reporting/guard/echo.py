@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
-from eye_dx_core.reporting.claims import Claim, Polarity, Voice
 from eye_dx_core.reporting.facts import LlmFacts
-from eye_dx_core.reporting.lexicon import NOT_A_FINDING
+from eye_dx_core.reporting.guard.claims import Claim, Polarity, Voice
+from eye_dx_core.reporting.guard.lexicon import NOT_A_FINDING
+from eye_dx_core.reporting.guard.support import is_supported
+from eye_dx_core.reporting.guard.violation import Violation
 from eye_dx_core.reporting.narrative import Echo, EchoedClaim
-from eye_dx_core.reporting.support import is_supported
-from eye_dx_core.reporting.violation import Violation
 
 
 def sayable_claims(known: Sequence[Claim]) -> tuple[EchoedClaim, ...]:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
-from eye_dx_core.reporting import cues
-from eye_dx_core.reporting.due import NUMERAL, days_of, due_of, is_span
+from eye_dx_core.reporting.guard import cues
+from eye_dx_core.reporting.guard.due import NUMERAL, days_of, due_of, is_span
+from eye_dx_core.reporting.guard.lexicon import ABNORMAL, CONCEPTS, HIGH_IOP, LOW_ACUITY, NORMAL, NORMAL_IOP, OPEN_CLASS, ZONES
 from eye_dx_core.reporting.identifiers import normalise
-from eye_dx_core.reporting.lexicon import ABNORMAL, CONCEPTS, HIGH_IOP, LOW_ACUITY, NORMAL, NORMAL_IOP, OPEN_CLASS, ZONES
 from eye_dx_core.schema.case import Laterality
 from eye_dx_core.schema.frozen import Frozen
 

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 
-from eye_dx_core.reporting.daily import DailyReport
-from eye_dx_core.reporting.daily_agreement import Agreement, pairs_of
-from eye_dx_core.reporting.daily_places import Ungradable
-from eye_dx_core.reporting.daily_times import DayTimes, step_zh
-from eye_dx_core.reporting.drift import REFERENCE_DAYS, drift_rows
-from eye_dx_core.reporting.intervals import LEAST_FOR_A_SHARE, LEAST_FOR_KAPPA, Estimate, Spread
+from eye_dx_core.reporting.daily.agreement import Agreement, pairs_of
+from eye_dx_core.reporting.daily.drift import REFERENCE_DAYS, drift_rows
+from eye_dx_core.reporting.daily.estimates import LEAST_FOR_A_SHARE, LEAST_FOR_KAPPA, Estimate, Spread
+from eye_dx_core.reporting.daily.places import Ungradable
+from eye_dx_core.reporting.daily.report import DailyReport
+from eye_dx_core.reporting.daily.times import DayTimes, step_zh
 from eye_dx_core.schema.condition import LABELS, NOT_ASSESSED_EN, NOT_ASSESSED_ZH
 from eye_dx_core.schema.diagnosis import Outcome
 from eye_dx_core.schema.frozen import Frozen

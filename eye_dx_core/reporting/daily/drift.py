@@ -5,13 +5,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from eye_dx_core.reporting.stability import Histogram, count_names, count_numbers, psi, psi_by_chance
+from eye_dx_core.reporting.daily.stability import Histogram, count_names, count_numbers, psi, psi_by_chance
 from eye_dx_core.schema.frozen import Frozen
 
 if TYPE_CHECKING:  # Dagster's definitions import the verdicts, and must not pay for pandas
     import pandas as pd
 
-    from eye_dx_core.reporting.daily_frames import DayFrames
+    from eye_dx_core.reporting.daily.frames import DayFrames
 
 REFERENCE_DAYS = 28
 """Whole weeks, so that every day of the week counts alike."""

@@ -22,8 +22,8 @@ from openai import (
 from openai.types.chat import ChatCompletion
 
 from eye_dx_core.errors import ChatModelUnavailable
-from eye_dx_core.reporting.endpoints import habits_of
-from eye_dx_core.reporting.port import ChatAnswer, UselessAnswer
+from eye_dx_core.reporting.language_model.endpoints import habits_of
+from eye_dx_core.reporting.language_model.port import ChatAnswer, UselessAnswer
 from eye_dx_core.schema.report import TokenUsage
 
 _BUSY = {408, 409, 425, 429}

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from eye_dx_core.reporting.due import SOFTENERS, urgencies_in
 from eye_dx_core.reporting.facts import LlmFacts
+from eye_dx_core.reporting.guard.due import SOFTENERS, urgencies_in
+from eye_dx_core.reporting.guard.violation import Violation
 from eye_dx_core.reporting.identifiers import normalise
-from eye_dx_core.reporting.violation import Violation
 from eye_dx_core.schema.routing import Urgency
 
 

@@ -9,10 +9,10 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import csv, parquet
 
-from eye_dx_core.reporting.daily_agreement import with_doctors_code
-from eye_dx_core.reporting.daily_columns import COLUMNS
-from eye_dx_core.reporting.daily_frames import DayFrames
-from eye_dx_core.reporting.intervals import LEAST_FOR_A_SHARE
+from eye_dx_core.reporting.daily.agreement import with_doctors_code
+from eye_dx_core.reporting.daily.columns import COLUMNS
+from eye_dx_core.reporting.daily.estimates import LEAST_FOR_A_SHARE
+from eye_dx_core.reporting.daily.frames import DayFrames
 
 _FROM_OUTSIDE = ("site", "camera", "reason", "model_version")
 """Columns whose words others choose."""

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterable, Iterator
 
+from eye_dx_core.reporting.guard.violation import Violation
 from eye_dx_core.reporting.identifiers import normalise
-from eye_dx_core.reporting.violation import Violation
 
 _QUOTE = 16
 """Characters in a row that nobody repeats by chance."""

@@ -3,11 +3,11 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from eye_dx_core.reporting.due import unconditional
 from eye_dx_core.reporting.facts import LlmFacts
-from eye_dx_core.reporting.forbidden import COURSE, NEVER, ONLY_IF_THE_DOCTOR_WROTE_IT, TRADITIONAL, UNPERFORMED_EXAM
+from eye_dx_core.reporting.guard.due import unconditional
+from eye_dx_core.reporting.guard.forbidden import COURSE, NEVER, ONLY_IF_THE_DOCTOR_WROTE_IT, TRADITIONAL, UNPERFORMED_EXAM
+from eye_dx_core.reporting.guard.violation import Violation
 from eye_dx_core.reporting.identifiers import has_identifier, normalise
-from eye_dx_core.reporting.violation import Violation
 
 _LENGTHS = {"retina": 200, "macula": 200, "optic_disc": 200, "vessels": 200, "opinion": 1000, "advice": 600}
 _LATIN_ALLOWED = re.compile(r"(?<![A-Za-z])(?:AI|OD|OS|OU|mmHg)(?![A-Za-z])", re.IGNORECASE)

@@ -3,16 +3,16 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from eye_dx_core.reporting.claims import find_claims
-from eye_dx_core.reporting.concord import concord_violations
 from eye_dx_core.reporting.facts import EYES, LlmFacts
-from eye_dx_core.reporting.faithfulness import claim_violations, finding_violations, silence_violations
+from eye_dx_core.reporting.guard.claims import find_claims
+from eye_dx_core.reporting.guard.concord import concord_violations
+from eye_dx_core.reporting.guard.faithfulness import claim_violations, finding_violations, silence_violations
+from eye_dx_core.reporting.guard.support import known_claims
+from eye_dx_core.reporting.guard.urgency import urgency_violations
+from eye_dx_core.reporting.guard.violation import RULES, Violation
+from eye_dx_core.reporting.guard.wording import identifier_violation, wording_violations
 from eye_dx_core.reporting.identifiers import has_identifier
 from eye_dx_core.reporting.narrative import ReportNarrative
-from eye_dx_core.reporting.support import known_claims
-from eye_dx_core.reporting.urgency import urgency_violations
-from eye_dx_core.reporting.violation import RULES, Violation
-from eye_dx_core.reporting.wording import identifier_violation, wording_violations
 from eye_dx_core.schema.report import EyeFindings
 
 

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from eye_dx_core.reporting.daily_frames import DayFrames, count_values
-from eye_dx_core.reporting.intervals import LEAST_FOR_A_SHARE, Estimate, share_of
+from eye_dx_core.reporting.daily.estimates import LEAST_FOR_A_SHARE, Estimate, share_of
+from eye_dx_core.reporting.daily.frames import DayFrames, count_values
 from eye_dx_core.schema.diagnosis import Outcome
 from eye_dx_core.schema.frozen import Frozen
 

@@ -5,8 +5,8 @@ from enum import StrEnum
 
 import pandas as pd
 
-from eye_dx_core.reporting.daily_frames import DayFrames
-from eye_dx_core.reporting.intervals import Spread, spread_of
+from eye_dx_core.reporting.daily.estimates import Spread, spread_of
+from eye_dx_core.reporting.daily.frames import DayFrames
 from eye_dx_core.schema.frozen import Frozen
 from eye_dx_core.schema.routing import Urgency
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from eye_dx_core.reporting.daily import DailyReport
-from eye_dx_core.reporting.daily_page import DayPage, Headline, Tone, day_page
+from eye_dx_core.reporting.daily.page import DayPage, Headline, Tone, day_page
+from eye_dx_core.reporting.daily.report import DailyReport
 
 _TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
 
@@ -47,4 +47,4 @@ def _cell(value: object) -> str:
 
 def daily_html(report: DailyReport, figure: bytes) -> str:
     """The day as one self-contained page with its figure, a PNG."""
-    return _TEMPLATES.get_template("daily.html.jinja").render(page=day_page(report), figure=base64.b64encode(figure).decode())
+    return _TEMPLATES.get_template("day.html.jinja").render(page=day_page(report), figure=base64.b64encode(figure).decode())

@@ -7,10 +7,10 @@ from functools import lru_cache
 import pandas as pd
 
 from eye_dx_core.reporting.agreement import decide_agreement
-from eye_dx_core.reporting.claims import Polarity, find_claims
-from eye_dx_core.reporting.daily_frames import DayFrames
-from eye_dx_core.reporting.intervals import Estimate, Pair, kappa_of, share_of
-from eye_dx_core.reporting.lexicon import NORMAL
+from eye_dx_core.reporting.daily.estimates import Estimate, Pair, kappa_of, share_of
+from eye_dx_core.reporting.daily.frames import DayFrames
+from eye_dx_core.reporting.guard.claims import Polarity, find_claims
+from eye_dx_core.reporting.guard.lexicon import NORMAL
 from eye_dx_core.schema.condition import LABEL_SETS, LABELS, DrGrade
 from eye_dx_core.schema.frozen import Frozen
 from eye_dx_core.schema.review import EyeReview

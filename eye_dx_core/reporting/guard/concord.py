@@ -3,12 +3,12 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from eye_dx_core.reporting.claims import Claim, Polarity, Voice, find_claims
 from eye_dx_core.reporting.facts import LlmFacts
+from eye_dx_core.reporting.guard.claims import Claim, Polarity, Voice, find_claims
+from eye_dx_core.reporting.guard.lexicon import ABNORMAL, everything_said_by
+from eye_dx_core.reporting.guard.support import is_supported
+from eye_dx_core.reporting.guard.violation import Violation
 from eye_dx_core.reporting.identifiers import normalise
-from eye_dx_core.reporting.lexicon import ABNORMAL, everything_said_by
-from eye_dx_core.reporting.support import is_supported
-from eye_dx_core.reporting.violation import Violation
 from eye_dx_core.schema.diagnosis import Outcome
 
 _AI = r"(?:AI|人工智能|模型|算法|系统)"

@@ -1,7 +1,7 @@
 """A chat model that says what it was given to say: for tests and for trying the report rules out."""
 
 from eye_dx_core.errors import EyeDxError
-from eye_dx_core.reporting.port import ChatAnswer
+from eye_dx_core.reporting.language_model.port import ChatAnswer
 from eye_dx_core.schema.report import TokenUsage
 
 

@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from eye_dx_core.reporting.echo import sayable_claims
 from eye_dx_core.reporting.facts import AiFacts, EyeFacts, LlmFacts
-from eye_dx_core.reporting.support import known_claims
-from eye_dx_core.reporting.violation import Violation
+from eye_dx_core.reporting.guard.echo import sayable_claims
+from eye_dx_core.reporting.guard.support import known_claims
+from eye_dx_core.reporting.guard.violation import Violation
 from eye_dx_core.schema.diagnosis import Outcome
 from eye_dx_core.schema.frozen import Frozen
 

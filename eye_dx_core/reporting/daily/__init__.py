@@ -1,0 +1,1 @@
+"""The clinic's day: counted, compared with the days before, and shown."""
