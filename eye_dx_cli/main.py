@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from eye_dx_cli import backups, cases, engines, models, photographs, queues, reading, records, serving, training, weights
+from eye_dx_cli import backups, cases, desk, engines, models, photographs, queues, reading, records, serving, training, weights
 from eye_dx_core.errors import EyeDxError
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ photographs.register(app)
 reading.register(app)
 training.register(app)
 cases.register(app)
+desk.register(app)
 serving.register(app)
 backups.register(app)
 app.add_typer(queues.app, name="queue")

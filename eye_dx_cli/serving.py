@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 from honcho.manager import Manager
 
+from eye_dx_cli.desk import desk_command
 from eye_dx_cli.showing import console, show_json, show_table
 from eye_dx_core import message_flow, wiring
 from eye_dx_core.errors import BadSettings, EyeDxError
@@ -24,7 +25,7 @@ _PROJECT = Path(__file__).resolve().parent.parent
 
 
 def up() -> None:
-    """Start Dagster's UI and daemon and MLflow's UI. One Ctrl-C stops all of them."""
+    """Start Dagster's UI and daemon, MLflow's UI and the review desk. One Ctrl-C stops all of them."""
     settings = get_settings()
     prepare_state(settings)
     check_ports(settings)
@@ -34,7 +35,8 @@ def up() -> None:
         manager.add_process(name, shlex.join(command), env=environment, cwd=str(_PROJECT))
     with only_daemon(settings):
         console.print(
-            f"Dagster http://127.0.0.1:{settings.dagster_port}   MLflow http://127.0.0.1:{settings.mlflow_port}   Ctrl-C stops both"
+            f"Review desk http://127.0.0.1:{settings.desk_port}   Dagster http://127.0.0.1:{settings.dagster_port}   "
+            f"MLflow http://127.0.0.1:{settings.mlflow_port}   Ctrl-C stops all"
         )
         manager.loop()
     # Ctrl-C is how one is meant to stop, so it is a success; only a process that died by itself is not.
@@ -58,7 +60,7 @@ def only_daemon(settings: Settings) -> Generator[None]:
 
 
 def commands(settings: Settings) -> dict[str, list[str]]:
-    """The command of each process; all bind to this machine only, because neither UI has a login.
+    """The command of each process; all bind to this machine only: Dagster and MLflow have no login.
 
     Command lines are everybody's to read, so MLflow finds its database, whose URL may hold a password, in the environment.
     """
@@ -70,6 +72,7 @@ def commands(settings: Settings) -> dict[str, list[str]]:
             *("--dagster-log-level", "warning", "--code-server-log-level", "warning"),
         ],
         "daemon": daemon_command(),
+        "desk": desk_command(),
         "mlflow": [
             *(str(bin_folder / "mlflow"), "server", "--host", "127.0.0.1", "--port", str(settings.mlflow_port), "--workers", "1"),
             *("--uvicorn-opts", "--log-level warning"),
@@ -101,7 +104,12 @@ def check_ports(settings: Settings) -> None:
     Raises:
         BadSettings: naming the variable that chooses another port.
     """
-    for name, port in (("EYE_DX_DAGSTER_PORT", settings.dagster_port), ("EYE_DX_MLFLOW_PORT", settings.mlflow_port)):
+    ports = {
+        "EYE_DX_DAGSTER_PORT": settings.dagster_port,
+        "EYE_DX_MLFLOW_PORT": settings.mlflow_port,
+        "EYE_DX_DESK_PORT": settings.desk_port,
+    }
+    for name, port in ports.items():
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 raise BadSettings(f"port {port} is taken: stop what listens there, or choose another with {name}")

@@ -106,6 +106,15 @@ class Settings(BaseSettings):
     llm_tracing: bool = Field(default=False, description="Record each question and answer in MLflow, with identifiers masked.")
 
     timezone: str = Field(default="Asia/Shanghai", description="Local time of reports and of the daily partition.")
+    desk_port: int = 8010
+    desk_hold_minutes: float = Field(default=10, gt=0, le=60, description="How long an open case is one doctor's; open pages renew it.")
+    desk_blind_first: bool = Field(default=False, description="Doctors give their own reading before the AI's word is shown.")
+    desk_two_person: bool = Field(
+        default=False, description="Where the AI calls a case urgent and the doctor sees it otherwise, a second doctor must sign."
+    )
+    desk_proxy: str | None = Field(
+        default=None, description="Addresses of the reverse proxy before the desk, by commas; cookies are then for https only."
+    )
     dagster_port: int = 3000
     mlflow_port: int = 5000
 

@@ -131,6 +131,7 @@ def show_where_to_look(settings: Settings, day: str) -> None:
         f"The day in numbers:   {settings.data / 'daily' / f'{day}.html'} and .pdf, .csv, .parquet\n"
         f"Look around:          make up, then http://127.0.0.1:{settings.dagster_port} (Dagster) "
         f"and http://127.0.0.1:{settings.mlflow_port} (MLflow)\n"
+        f"The doctor's desk:    http://127.0.0.1:{settings.desk_port}, after: eye-dx users add NAME --display 唐医生 --role doctor\n"
         "Command line:         .venv/bin/eye-dx --help, eye-dx health, eye-dx queue dead, eye-dx registry list\n"
         "Phantoms show that the platform works, not that a model is good.",
         soft_wrap=True,
