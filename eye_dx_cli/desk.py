@@ -106,9 +106,7 @@ def _user(**said: object) -> User:
     try:
         return User.model_validate(said)
     except ValueError:
-        raise BadSettings(
-            "a user name is 2 to 64 small letters, digits, . _ or -, beginning with a letter; --display has 1 to 64"
-        ) from None
+        raise BadSettings("a user name is 2 to 64 small letters, digits, . _ or -, first a letter; --display has 1 to 64") from None
 
 
 def _get(records: Records, user_name: str) -> User:

@@ -9,7 +9,8 @@ function startViewer(box) {
   box.replaceChildren();
   const viewer = OpenSeadragon({
     element: box, showNavigationControl: false, maxZoomPixelRatio: 6, animationTime: 0.3, gestureSettingsMouse: { clickToZoom: false },
-    keyboardNavEnabled: false, tileSources: { type: "image", url: box.dataset.photo },
+    // The canvas honours the layer's transparency, which the default drawer does not.
+    drawer: "canvas", keyboardNavEnabled: false, tileSources: { type: "image", url: box.dataset.photo },
   });
   const state = { viewer, layer: null, isRedFree: false, brightness: 100, tools };
   if (box.dataset.evidence) {
@@ -101,7 +102,8 @@ if (form) {
     if (form.dataset.ready) return;
     event.preventDefault();
     const by = event.submitter;
-    saving.finally(() => { form.dataset.ready = "yes"; form.requestSubmit(by); });
+    // In a task of its own: a form that is being submitted takes no second submission.
+    saving.finally(() => setTimeout(() => { form.dataset.ready = "yes"; form.requestSubmit(by); }));
   });
   const snippets = document.getElementById("snippets");
   snippets.closest("label").hidden = false;

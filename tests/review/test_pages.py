@@ -131,7 +131,7 @@ def test_every_answer_carries_the_headers_and_no_page_has_a_script_or_style_in_i
         answer = client.get(path)
         assert "default-src 'none'" in answer.headers["content-security-policy"]
         assert "unsafe" not in answer.headers["content-security-policy"]
-        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["referrer-policy"] == "same-origin"
         assert not any(word in answer.text for word in ("<style", " style=", "onclick", "<script>"))
     cookie = a_client(desk).post("/login", data={"user_name": "tang", "password": PASSWORD}, follow_redirects=False).headers["set-cookie"]
     assert "HttpOnly" in cookie
@@ -334,7 +334,8 @@ def test_a_patients_link_opens_the_report_until_it_is_over_or_revoked(desk: Desk
 
     opened = patient.get(f"/r/{token}")
     assert "年龄相关性黄斑变性" in opened.text
-    assert (opened.headers["x-robots-tag"], opened.headers["cache-control"]) == ("noindex, nofollow", "no-store")
+    kept = [opened.headers[name] for name in ("x-robots-tag", "cache-control", "referrer-policy")]
+    assert kept == ["noindex, nofollow", "no-store", "no-referrer"]
     assert "case-1" not in token
     assert token not in client.get("/cases/case-1").text
     assert patient.get(f"/r/{token}x").status_code == 404

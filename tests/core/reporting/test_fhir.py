@@ -21,7 +21,7 @@ from eye_dx_core.schema.review import Addendum, EyeReview, Ungradable
 from eye_dx_core.schema.routing import Urgency
 from tests.builders import NOON, a_case, a_diagnosis, a_review
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "report"
+GOLDEN = Path(__file__).parents[2] / "golden_fhir"
 RIGHT, LEFT = Laterality.RIGHT, Laterality.LEFT
 
 
