@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export EYE_DX_STATE_DIR ?= $(CURDIR)
 
-.PHONY: help setup demo up test test-slow test-faults check bench clean
+.PHONY: help setup demo up test test-tools test-slow test-faults check bench clean
 
 help: ## List the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ up: $(READY) ## Start Dagster UI and daemon and MLflow UI; one Ctrl-C stops all
 
 test: $(READY) ## Run the tests (services that do not answer are skipped unless EYE_DX_REQUIRE_SERVICES=1)
 	@$(BIN)/python -m pytest
+
+test-tools: ## Install what only tests use, on Debian or Ubuntu as root: Chromium for the desk, poppler to read PDFs (without them, their tests are skipped)
+	@{ command -v chromium && command -v pdftotext; } >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium poppler-utils >/dev/null; }
 
 test-slow: $(READY) ## Run the tests that take minutes
 	@$(BIN)/python -m pytest -m slow
