@@ -13,7 +13,7 @@ from eye_dx_core.records.desk import DeskNote, NoteKind, StaleForm
 from eye_dx_core.reviewing.links import make_link
 from eye_dx_core.reviewing.passwords import is_right
 from eye_dx_core.reviewing.signing import CannotSign, Problem, ReviewForm, needs_second, sign
-from eye_dx_core.schema.review import Addendum
+from eye_dx_core.schema.review import Addendum, DoctorReview
 from eye_dx_review.asking import desk_of, may
 from eye_dx_review.attempts import Attempts
 from eye_dx_review.case_routes import case_page
@@ -109,7 +109,6 @@ def _sign(request: Request, desk: Desk, session: Session, state: CaseState) -> R
         doctor_name=user.display_name,
         now=desk.now(),
         blind_eyes=blind,
-        first_doctor_name=first.doctor_name if first else None,
     )
     if desk.needs_two and first is None and needs_second(review, state.diagnosis):
         note = _note(desk, session, case_id, NoteKind.FIRST_SIGNATURE, 1, review.model_dump_json())
@@ -118,9 +117,17 @@ def _sign(request: Request, desk: Desk, session: Session, state: CaseState) -> R
         return RedirectResponse("/", status_code=303)
     if state.first is not None and state.first.written_by == user.user_name:
         return _sign_page(request, desk, session, state, version=state.version, wrong="same_doctor", status=403)
-    event = desk.event(user.user_name, "sign review", case_id, review_id=review.review_id)
+    is_shared = first is not None and _words(first) == _words(review)
+    if first is not None and is_shared:
+        review = review.model_copy(update={"second_doctor_name": first.doctor_name})
+    # Nobody's name stands under words that he did not sign: where the second doctor decides otherwise, the report has one name.
+    event = desk.event(user.user_name, "sign review", case_id, review_id=review.review_id, agrees_with_first=int(is_shared))
     desk.records.sign_review(review, signer=user.user_name, draft_version=state.version, event=event)
     return RedirectResponse(f"/cases/{case_id}", status_code=303)
+
+
+def _words(review: DoctorReview) -> tuple[object, ...]:
+    return review.eyes, review.urgency, review.recommendation
 
 
 @router.post("/addenda")

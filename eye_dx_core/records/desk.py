@@ -32,6 +32,7 @@ class WorkFilter(Frozen):
 
     stages: tuple[CaseStage, ...] = (CaseStage.TO_REVIEW,)
     urgencies: tuple[Urgency, ...] = ()
+    """What was read before there were rules counts as soon."""
     is_overdue: bool = False
     """Only what should have been reviewed by now."""
     needs_second: bool = False
@@ -124,7 +125,10 @@ class Desk(Protocol):
         ...
 
     def count_work(self, *, now: AwareDatetime) -> dict[str, int]:
-        """How many cases wait for a doctor: by urgency value, `overdue` and `needs_second`; a key for each, also of nothing."""
+        """How many cases wait for a doctor: by urgency value, `overdue` and `needs_second`; a key for each, also of nothing.
+
+        What was read before there were rules is counted as soon.
+        """
         ...
 
     def hold_case(self, case_id: str, *, holder: str, lease_seconds: float) -> AwareDatetime:

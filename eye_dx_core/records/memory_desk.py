@@ -62,7 +62,7 @@ class MemoryDesk:
     def count_work(self, *, now: datetime) -> dict[str, int]:
         """See the port."""
         waiting = self.work_list(WorkFilter(), now=now, limit=len(self._held)).items
-        by_urgency = {one.value: sum(item.urgency is one for item in waiting) for one in Urgency}
+        by_urgency = {one.value: sum(_order(item) == work_order(one) for item in waiting) for one in Urgency}
         overdue = sum(_is_overdue(item, now) for item in waiting)
         return by_urgency | {"overdue": overdue, "needs_second": sum(item.needs_second for item in waiting)}
 
@@ -230,7 +230,7 @@ def _is_wanted(item: WorkItem, wanted: WorkFilter, now: datetime) -> bool:
     return all(
         (
             item.stage in (wanted.stages or tuple(CaseStage)),
-            not wanted.urgencies or item.urgency in wanted.urgencies,
+            not wanted.urgencies or _order(item) in {work_order(one) for one in wanted.urgencies},
             not wanted.is_overdue or _is_overdue(item, now),
             not wanted.needs_second or item.needs_second,
             wanted.held_by is None or item.held_by == wanted.held_by,

@@ -46,8 +46,10 @@ class SqlDesk:
         """See the port."""
         chosen = and_(*_conditions(wanted, now))
         columns = ("case_id", "received_at", "state", "urgency", "review_due_at", "needs_second", "held_by", "held_until")
-        page = select(*(cases.c[name] for name in columns)).where(chosen)
-        page = page.order_by(cases.c.work_order, cases.c.received_at, cases.c.case_id).limit(limit).offset(offset)
+        order = (cases.c.work_order, cases.c.received_at, cases.c.case_id)
+        # The ids first: what is skipped is then walked along the index alone.
+        ids = select(cases.c.case_id).where(chosen).order_by(*order).limit(limit).offset(offset).subquery()
+        page = select(*(cases.c[name] for name in columns)).where(cases.c.case_id.in_(select(ids.c.case_id))).order_by(*order)
         with database_errors("records"), reading(self._engine) as connection:
             rows = connection.execute(page).all()
             total = connection.execute(select(func.count()).select_from(cases).where(chosen)).scalar_one()
@@ -56,13 +58,15 @@ class SqlDesk:
     def count_work(self, *, now: datetime) -> dict[str, int]:
         """See the port."""
         waiting = cases.c.state == DIAGNOSED
-        by_urgency = select(cases.c.urgency, func.count()).where(waiting).group_by(cases.c.urgency)
-        late = func.count().filter(cases.c.review_due_at < now)
-        others = select(late, func.count().filter(cases.c.needs_second)).select_from(cases).where(waiting)
+        by_order = select(cases.c.work_order, func.count()).where(waiting).group_by(cases.c.work_order)
+        marks = {"overdue": cases.c.review_due_at < now, "needs_second": cases.c.needs_second}
         with database_errors("records"), reading(self._engine) as connection:
-            counted = {row[0]: row[1] for row in connection.execute(by_urgency)}
-            overdue, second = connection.execute(others).one()
-        return {one.value: counted.get(one.value, 0) for one in Urgency} | {"overdue": overdue, "needs_second": second}
+            counted = {row[0]: row[1] for row in connection.execute(by_order)}
+            marked = {
+                name: connection.execute(select(func.count()).select_from(cases).where(waiting, mark)).scalar_one()
+                for name, mark in marks.items()
+            }
+        return {one.value: counted.get(work_order(one), 0) for one in Urgency} | marked
 
     def hold_case(self, case_id: str, *, holder: str, lease_seconds: float) -> datetime:
         """See the port."""
@@ -192,7 +196,7 @@ def put_on_work_list(connection: Connection, diagnosis: AiDiagnosis) -> None:
 def _conditions(wanted: WorkFilter, now: datetime) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = [cases.c.state.in_([stage.value for stage in wanted.stages or tuple(CaseStage)])]
     if wanted.urgencies:
-        found.append(cases.c.urgency.in_([one.value for one in wanted.urgencies]))
+        found.append(cases.c.work_order.in_([work_order(one) for one in wanted.urgencies]))
     if wanted.is_overdue:
         found.append((cases.c.state == DIAGNOSED) & (cases.c.review_due_at < now))
     if wanted.needs_second:

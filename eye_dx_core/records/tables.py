@@ -87,6 +87,8 @@ cases = Table(
     UniqueConstraint("producer", "message_id"),
     Index("ix_cases_state_received_at", "state", "received_at"),
     Index("ix_cases_work", "state", "work_order", "received_at", "case_id"),
+    Index("ix_cases_state_review_due_at", "state", "review_due_at"),
+    Index("ix_cases_state_needs_second", "state", "needs_second"),
 )
 
 # Messages as they came, for reading them again.

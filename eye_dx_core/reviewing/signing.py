@@ -136,7 +136,6 @@ def sign(
     doctor_name: str,
     now: datetime,
     blind_eyes: tuple[EyeReview, ...] | None = None,
-    first_doctor_name: str | None = None,
 ) -> DoctorReview:
     """The review that a signature makes of the form.
 
@@ -147,7 +146,6 @@ def sign(
         doctor_name: who signs, as it stands in the report.
         now: when.
         blind_eyes: what the doctor said before the AI's word was shown.
-        first_doctor_name: who signed before, where two must.
 
     Raises:
         CannotSign: the form says too little or contradicts itself.
@@ -168,7 +166,6 @@ def sign(
         ai_conclusion=diagnosis.conclusion,
         ai_model_version=diagnosis.model_version,
         blind_eyes=blind_eyes,
-        second_doctor_name=first_doctor_name,
     )
 
 

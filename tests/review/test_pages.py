@@ -309,6 +309,17 @@ def test_where_two_must_sign_the_same_doctor_cannot_and_another_can(tmp_path: Pa
     assert (review.doctor_name, review.second_doctor_name) == ("宋医生", "唐医生")
 
 
+def test_no_doctors_name_stands_under_words_of_another(tmp_path: Path):
+    desk = a_desk(tmp_path, needs_two=True)
+    first, second = a_client(desk, "tang"), a_client(desk, "song")
+    sign(first, urgency="recall", urgency_reason="陈旧")
+    sign(second, right_labels=["A", "G"])
+
+    review = desk.records.find_review("case-1")
+    assert review is not None
+    assert (review.doctor_name, review.second_doctor_name, review.urgency) == ("宋医生", None, Urgency.URGENT)
+
+
 def test_a_signed_case_takes_no_second_review_only_addenda_that_stand_in_the_page(desk: Desk):
     client = a_client(desk, "tang")
     csrf = csrf_of(client)

@@ -41,6 +41,8 @@ def _add_columns() -> None:
     ):
         op.add_column("cases", column)
     op.create_index("ix_cases_work", "cases", ["state", "work_order", "received_at", "case_id"])
+    for column in ("review_due_at", "needs_second"):
+        op.create_index(f"ix_cases_state_{column}", "cases", ["state", column])
 
 
 def _create_children() -> None:
