@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[1]
-PACKAGES = ("eye_dx_core", "eye_dx_dagster", "eye_dx_cli", "eye_dx_demo")
+PACKAGES = ("eye_dx_core", "eye_dx_dagster", "eye_dx_review", "eye_dx_cli", "eye_dx_demo")
 
 
 def tracked() -> list[Path]:
