@@ -37,7 +37,7 @@ class _Pictures:
     """The pictures shown last, in memory only."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, str], FundusPicture] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str, str], FundusPicture] = OrderedDict()
         self._lock = Lock()
 
     def get(self, desk: Desk, record: CaseRecord, photo_id: str) -> FundusPicture:
@@ -46,14 +46,15 @@ class _Pictures:
         Raises:
             NotFound: the case has no such photograph, or it cannot be shown.
         """
-        key = (record.case.case_id, photo_id)
+        location = next((one.location for one in record.case.screening.photos if one.photo_id == photo_id), None)
+        if location is None:
+            raise NotFound("there is no such photograph")
+        # By location too: of a photograph that was deleted since, nothing is shown any more.
+        key = (record.case.case_id, photo_id, location)
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        location = next((one.location for one in record.case.screening.photos if one.photo_id == photo_id), None)
-        if location is None:
-            raise NotFound("there is no such photograph")
         try:
             found = picture_of(location, _predictions(record.diagnosis).get(photo_id), desk.photos, side=_SIDE)
         except BadPhoto as error:

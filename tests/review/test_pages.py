@@ -62,6 +62,15 @@ def test_photograph_and_evidence_are_pictures_that_no_cache_keeps(desk: Desk):
     assert client.get("/cases/case-1/photos/case-9-1").status_code == 404
 
 
+def test_a_photograph_that_was_deleted_is_shown_no_more(desk: Desk):
+    client = a_client(desk, "tang")
+    assert client.get("/cases/case-1/photos/case-1-1").status_code == 200
+
+    desk.records.mark_photos_deleted(["case-1"], desk.event("test", "delete photographs", "case-1"))
+
+    assert client.get("/cases/case-1/photos/case-1-1").status_code == 404
+
+
 def test_nobody_comes_in_without_a_login_and_a_wrong_password_tells_nothing(desk: Desk):
     client = a_client(desk)
 
