@@ -1,6 +1,7 @@
 """What we answer, in the shape and on the queue of whoever asked."""
 
 import hashlib
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from eye_dx_core.schema.diagnosis import AiDiagnosis, EyeDiagnosis
 from eye_dx_core.schema.outgoing import (
     AI_RESULT,
     REPORT,
+    AddendumSaid,
     AiResult,
     AiResultMessage,
     NotAssessed,
@@ -24,6 +26,7 @@ from eye_dx_core.schema.outgoing import (
 )
 from eye_dx_core.schema.outgoing_reading import DiagnosisSummary, Outgoing, RoutingStatus
 from eye_dx_core.schema.report import DiagnosisReport
+from eye_dx_core.schema.review import Addendum
 
 _PARTNER_FIELDS = {
     "AMD": Condition.AMD, "CSC": Condition.CSC, "RP": Condition.RP, "GLA": Condition.GLAUCOMA, "RVO": Condition.RVO, "DR": Condition.DR,
@@ -50,21 +53,29 @@ def announce_diagnosis(
     return _outbox(case, names.ai_results, AI_RESULT, message, now)
 
 
-def announce_report(case: Case, diagnosis: AiDiagnosis, report: DiagnosisReport, *, names: QueueNames, now: datetime) -> OutboxMessage:
-    """The written report as an outbox message; it carries no name and no phone, only the ids the receiver knows."""
+def announce_report(
+    case: Case, diagnosis: AiDiagnosis, report: DiagnosisReport, *, names: QueueNames, now: datetime, addenda: Sequence[Addendum] = ()
+) -> OutboxMessage:
+    """The written report as an outbox message; it carries no name and no phone, only the ids the receiver knows.
+
+    With `addenda`, the newest last, it is a message of its own that takes the place of the one before.
+    """
+    edition = addenda[-1].addendum_id if addenda else ""
     if case.wire is WireFormat.FOUR_QUEUE:
+        added = "".join(f"补充说明：{one.text}" for one in addenda)
         answer = ResultReport(
             fundusReport=_findings_text(report),
-            fundusInterpret=f"{report.conclusion}。{report.opinion}{report.recommendation}",
+            fundusInterpret=f"{report.conclusion}。{report.opinion}{report.recommendation}{added}",
             anteriorReport=_ANTERIOR_NOT_ASSESSED,
             anteriorInterpret=_ANTERIOR_NOT_ASSESSED,
             id=case.external_id or case.message_id,
         )
-        return _outbox(case, names.partner_reports, REPORT, answer, now)
+        return _outbox(case, names.partner_reports, REPORT, answer, now, edition)
     said = DiagnosisSummary(**summarise(diagnosis, RoutingStatus.REVIEWED))
-    delivery = ReportDelivery(patient_id=_patient_id(case), report=report, ai_diagnosis=said)
-    message = ReportMessage(schema=REPORT, body=delivery, **_envelope(case, REPORT, now))
-    return _outbox(case, names.reports, REPORT, message, now)
+    added = tuple(AddendumSaid(text=one.text, doctor_name=one.doctor_name, added_at=one.added_at) for one in addenda)
+    delivery = ReportDelivery(patient_id=_patient_id(case), report=report, ai_diagnosis=said, addenda=added)
+    message = ReportMessage(schema=REPORT, body=delivery, **_envelope(case, REPORT, now, edition))
+    return _outbox(case, names.reports, REPORT, message, now, edition)
 
 
 def _partner_result(eye: EyeDiagnosis | None, not_assessed: NotAssessed) -> PartnerEyeResult:
@@ -101,9 +112,9 @@ def _patient_id(case: Case) -> str | None:
     return case.screening.patient.patient_id if case.screening.patient else None
 
 
-def _envelope(case: Case, schema: str, now: datetime) -> dict[str, Any]:
+def _envelope(case: Case, schema: str, now: datetime, edition: str = "") -> dict[str, Any]:
     return {
-        "message_id": _message_id(case, schema),
+        "message_id": _message_id(case, schema, edition),
         "occurred_at": now,
         "producer": "eye-dx",
         "case_id": case.case_id,
@@ -111,14 +122,14 @@ def _envelope(case: Case, schema: str, now: datetime) -> dict[str, Any]:
     }
 
 
-def _message_id(case: Case, schema: str) -> str:
-    """One id per case and kind, so that a second publication of the same result is recognised as a repeat."""
-    return hashlib.sha256(f"{case.case_id}\n{schema}".encode()).hexdigest()[:32]
+def _message_id(case: Case, schema: str, edition: str) -> str:
+    """One id per case, kind and edition, so that a second publication of the same result is recognised as a repeat."""
+    return hashlib.sha256("\n".join(filter(None, (case.case_id, schema, edition))).encode()).hexdigest()[:32]
 
 
-def _outbox(case: Case, queue: str, schema: str, message: Outgoing, now: datetime) -> OutboxMessage:
+def _outbox(case: Case, queue: str, schema: str, message: Outgoing, now: datetime, edition: str = "") -> OutboxMessage:
     return OutboxMessage(
-        message_id=_message_id(case, schema),
+        message_id=_message_id(case, schema, edition),
         case_id=case.case_id,
         queue=queue,
         type=schema,

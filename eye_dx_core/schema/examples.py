@@ -187,6 +187,7 @@ REPORT = _answer(
             "ai_model_version": "3",
             "disclaimer": "本报告由人工智能辅助生成，已经医生复核。",
         },
+        "addenda": [],
         "ai_diagnosis": _SUMMARY
         | {"routing_status": "reviewed", "routing_note_zh": "AI 建议，以医生的结论和建议为准。转诊规则尚未经临床负责人签署。"},
     },

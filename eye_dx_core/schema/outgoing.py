@@ -30,6 +30,17 @@ class AiResult(DiagnosisSummary):
     """The patient's id as it came; null when the request named none."""
 
 
+class AddendumSaid(Outgoing):
+    """What a doctor added to a signed case."""
+
+    text: str
+    """In Chinese, word by word."""
+    doctor_name: str = Field(repr=False)
+    """Who added it."""
+    added_at: AwareDatetime
+    """ISO 8601, UTC."""
+
+
 class ReportDelivery(Outgoing):
     """The report of a reviewed case, with what the AI had said."""
 
@@ -39,6 +50,8 @@ class ReportDelivery(Outgoing):
     """The report."""
     ai_diagnosis: DiagnosisSummary
     """What the AI had read in the photographs."""
+    addenda: tuple[AddendumSaid, ...] = ()
+    """What doctors added since, the oldest first; a message with more of them takes the place of those before."""
 
 
 class OutgoingEnvelope(Outgoing, Generic[_Kind, _Body]):
@@ -47,7 +60,7 @@ class OutgoingEnvelope(Outgoing, Generic[_Kind, _Body]):
     kind: _Kind = Field(alias="schema")
     """Name and version of the format."""
     message_id: str
-    """One id per case and kind: a message that comes twice is dropped by it. Also the AMQP message id."""
+    """One id per case and kind, and per addendum: a message that comes twice is dropped by it. Also the AMQP message id."""
     occurred_at: AwareDatetime
     """When the message was written: ISO 8601, UTC."""
     producer: Literal["eye-dx"]

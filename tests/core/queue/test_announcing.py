@@ -12,6 +12,7 @@ from eye_dx_core.schema.case import Laterality, WireFormat
 from eye_dx_core.schema.condition import LABELS
 from eye_dx_core.schema.diagnosis import EvidenceMap
 from eye_dx_core.schema.outgoing import NotAssessed
+from eye_dx_core.schema.review import Addendum
 from tests.builders import NOON, a_case, a_diagnosis, a_disputed_eye, a_rejected_eye, a_report, an_eye_diagnosis, routed
 
 NAMES = QueueNames()
@@ -146,3 +147,18 @@ def test_the_same_result_always_has_the_same_message_id():
 
     assert first == second
     assert first.message_id != announce_report(a_case(), a_diagnosis(), a_report(), names=NAMES, now=NOON).message_id
+
+
+def test_an_addendum_goes_out_in_a_message_of_its_own_with_all_before_it():
+    added = [
+        Addendum(addendum_id=f"a{number}", case_id="case-1", text=f"补充{number}", doctor_name="唐医生", added_at=NOON) for number in (1, 2)
+    ]
+    ours, partners = (
+        [announce_report(case, a_diagnosis(), a_report(), names=NAMES, now=NOON, addenda=added[:count]) for count in range(3)]
+        for case in (a_case(), PARTNER_CASE)
+    )
+
+    assert len({one.message_id for one in ours}) == 3
+    assert [[one["text"] for one in json.loads(message.body)["body"]["addenda"]] for message in ours] == [[], ["补充1"], ["补充1", "补充2"]]
+    assert json.loads(ours[2].body)["message_id"] == ours[2].message_id
+    assert json.loads(partners[2].body)["fundusInterpret"].endswith("补充说明：补充1补充说明：补充2")
