@@ -43,7 +43,7 @@ training_job = dg.define_asset_job(
 )
 
 defs = dg.Definitions(
-    assets=[*TRAINING_ASSETS, corrections.corrected_labels, reports.daily_diagnosis_report, flow.message_flow],
+    assets=[*TRAINING_ASSETS, corrections.corrected_labels, reports.daily_diagnosis_report, report_jobs.LANGUAGE_MODEL, flow.message_flow],
     asset_checks=[*dataset_checks.CHECKS, *training_checks.CHECKS],
     jobs=[
         training_job,

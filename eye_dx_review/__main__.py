@@ -3,9 +3,9 @@
 import logging
 import sys
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 import uvicorn
+from fastapi import FastAPI
 
 from eye_dx_core import wiring
 from eye_dx_core.errors import EyeDxError
@@ -21,7 +21,6 @@ def desk_of(settings: Settings) -> Desk:
         records=wiring.open_records(settings),
         photos=wiring.photo_intake(settings),
         reports=outlet,
-        timezone=ZoneInfo(settings.timezone),
         cookie_key=wiring.open_vault(settings).derive("desk-cookies"),
         now=lambda: datetime.now(UTC),
         lease=timedelta(minutes=settings.desk_hold_minutes),
@@ -33,6 +32,20 @@ def desk_of(settings: Settings) -> Desk:
     )
 
 
+def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """How the desk is served: on this machine only, whatever stands before it."""
+    return uvicorn.Config(
+        app,
+        host="127.0.0.1",
+        port=settings.desk_port,
+        log_level="warning",
+        access_log=False,  # it would hold the tokens of patients' links
+        server_header=False,
+        proxy_headers=settings.desk_proxy is not None,
+        forwarded_allow_ips=settings.desk_proxy or "",
+    )
+
+
 def main() -> int:
     """Serve until stopped; return the exit code."""
     try:
@@ -41,18 +54,8 @@ def main() -> int:
     except EyeDxError as error:
         print(f"desk: {error}", file=sys.stderr)  # noqa: T201 - started from a terminal
         return 1
-    # Access logs would hold the tokens of patients' links.
     logging.basicConfig(level=logging.WARNING)
-    uvicorn.run(
-        app,
-        host="127.0.0.1",
-        port=settings.desk_port,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        proxy_headers=settings.desk_proxy is not None,
-        forwarded_allow_ips=settings.desk_proxy or "",
-    )
+    uvicorn.Server(server_config(app, settings)).run()
     return 0
 
 

@@ -12,6 +12,8 @@ from starlette.concurrency import run_in_threadpool
 from eye_dx_core.errors import ConflictingMessage, NotFound, ServiceUnavailable
 from eye_dx_core.records.desk import Held
 from eye_dx_review import case_routes, list_routes, login_routes, patient_routes, sign_routes
+from eye_dx_review.attempts import Attempts
+from eye_dx_review.case_routes import Pictures
 from eye_dx_review.desk import Desk
 from eye_dx_review.pages import page
 from eye_dx_review.sessions import Forbidden, NotLoggedIn, Session, keep, read_session
@@ -34,7 +36,8 @@ Call = Callable[[Request], Awaitable[Response]]
 def create_app(desk: Desk) -> FastAPI:
     """The application; it opens nothing itself."""
     app = FastAPI(title="Eye Dx review desk", docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.desk = desk
+    app.state.desk, app.state.pictures = desk, Pictures()
+    app.state.attempts, app.state.link_tries = Attempts(), Attempts(most=20)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     for routes in (login_routes, patient_routes):
         app.include_router(routes.router)

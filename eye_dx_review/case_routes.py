@@ -1,6 +1,7 @@
 """A case as a doctor sees it: photographs, what was measured, the AI's word or what hides it, and the form."""
 
 from collections import OrderedDict
+from functools import partial
 from threading import Lock
 from typing import Annotated
 
@@ -10,8 +11,9 @@ from fastapi.responses import RedirectResponse
 from eye_dx_core.errors import BadPhoto, NotFound
 from eye_dx_core.inference.pictures import picture_of
 from eye_dx_core.records.port import CaseRecord
+from eye_dx_core.reporting.facts import confidence_percent
 from eye_dx_core.reporting.material import Language
-from eye_dx_core.reporting.showing import columns_of, measured_rows, quality_of
+from eye_dx_core.reporting.showing import claim_words, measured_rows, quality_of
 from eye_dx_core.reviewing.signing import Problem, ReviewForm, labels_of
 from eye_dx_core.schema.case import Laterality
 from eye_dx_core.schema.condition import LABELS, DrGrade
@@ -33,7 +35,7 @@ Reviewing = Annotated[Session, Depends(may(Act.REVIEW))]
 _SIDE, _KEPT = 1024, 64
 
 
-class _Pictures:
+class Pictures:
     """The pictures shown last, in memory only."""
 
     def __init__(self) -> None:
@@ -66,12 +68,9 @@ class _Pictures:
         return found
 
 
-def pictures_of(request: Request) -> _Pictures:
+def pictures_of(request: Request) -> Pictures:
     """The pictures of this application."""
-    state = request.app.state
-    if not hasattr(state, "pictures"):
-        state.pictures = _Pictures()
-    return state.pictures
+    return request.app.state.pictures
 
 
 @router.get("/cases/{case_id}")
@@ -108,8 +107,9 @@ def case_page(
         eyes=[(eye, _photos_of(diagnosis, eye, state), diagnosis.find_eye(eye)) for eye in Laterality],
         unsided=[photo for eye in diagnosis.eyes if eye.eye is None for photo in eye.photos],
         measured=measured_rows(state.record.case.screening.vision, diagnosis, lang),
-        columns=columns_of(diagnosis),
-        quality=lambda photo: quality_of(photo, lang),
+        quality=partial(quality_of, lang=lang),
+        claim=partial(claim_words, lang=lang),
+        percent=confidence_percent,
         choices=[LABELS[code] for code in labels_of(diagnosis)],
         grades=list(DrGrade),
         ungradables=list(Ungradable),
@@ -138,14 +138,14 @@ def release(desk: TheDesk, session: Reviewing, case_id: str) -> Response:
 
 
 @router.get("/cases/{case_id}/photos/{photo_id}")
-def photo(desk: TheDesk, session: Seeing, pictures: Annotated[_Pictures, Depends(pictures_of)], case_id: str, photo_id: str) -> Response:
+def photo(desk: TheDesk, session: Seeing, pictures: Annotated[Pictures, Depends(pictures_of)], case_id: str, photo_id: str) -> Response:
     """The photograph as JPEG."""
     found = pictures.get(desk, case_state(desk, session, case_id).record, photo_id)
     return Response(found.photo_jpeg, media_type="image/jpeg")
 
 
 @router.get("/cases/{case_id}/evidence/{photo_id}")
-def evidence(desk: TheDesk, session: Seeing, pictures: Annotated[_Pictures, Depends(pictures_of)], case_id: str, photo_id: str) -> Response:
+def evidence(desk: TheDesk, session: Seeing, pictures: Annotated[Pictures, Depends(pictures_of)], case_id: str, photo_id: str) -> Response:
     """Where the AI saw what it concluded, as a layer over the photograph; not before the own reading where that comes first."""
     state = case_state(desk, session, case_id)
     if state.is_ai_hidden:

@@ -19,7 +19,6 @@ class Desk:
     photos: PhotoIntake
     reports: ReportOutlet
     """Where the pages of reports lie, and how they are made."""
-    timezone: ZoneInfo
     cookie_key: bytes = field(repr=False)
     now: Callable[[], datetime]
     lease: timedelta = timedelta(minutes=10)
@@ -31,6 +30,11 @@ class Desk:
     dagster: str = ""
     mlflow: str = ""
     """Addresses of the two UIs, for links."""
+
+    @property
+    def timezone(self) -> ZoneInfo:
+        """Of the clinic."""
+        return self.reports.timezone
 
     def event(self, actor: str, action: str, subject: str, **details: int | str) -> AuditEvent:
         """What somebody does, for the audit log."""

@@ -18,10 +18,7 @@ TheDesk = Annotated[Desk, Depends(desk_of)]
 
 def attempts_of(request: Request) -> Attempts:
     """Failed logins of this application."""
-    state = request.app.state
-    if not hasattr(state, "attempts"):
-        state.attempts = Attempts()
-    return state.attempts
+    return request.app.state.attempts
 
 
 @router.get("/login")

@@ -22,10 +22,7 @@ _HEADERS = {"Content-Security-Policy": _POLICY, "X-Robots-Tag": "noindex, nofoll
 
 def tries_of(request: Request) -> Attempts:
     """Tokens that opened nothing, by address."""
-    state = request.app.state
-    if not hasattr(state, "link_tries"):
-        state.link_tries = Attempts(most=20)
-    return state.link_tries
+    return request.app.state.link_tries
 
 
 @router.get("/r/{token}")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from fastapi import FastAPI
 
 from eye_dx_cli.serving import commands
 from eye_dx_core import wiring
@@ -21,6 +22,7 @@ from eye_dx_core.reporting.material import ReportMaterial
 from eye_dx_core.retention import Shelves, erase_patient
 from eye_dx_core.settings import Settings, child_environment, get_settings
 from eye_dx_dagster.resources import as_discreet_failures
+from eye_dx_review.__main__ import server_config
 from tests.builders import NOON, a_case, a_diagnosis, a_report, a_review
 from tests.test_house import PROJECT
 
@@ -98,8 +100,10 @@ def test_no_command_line_holds_a_secret_and_every_server_listens_here_only(tmp_p
     for name, command in commands(settings).items():
         assert SECRET not in " ".join(command), name
         hosts = [command[number + 1] for number, word in enumerate(command) if word in ("-h", "--host")]
-        assert hosts == ([] if name == "daemon" else ["127.0.0.1"]), name
+        assert hosts == ([] if name in ("daemon", "desk") else ["127.0.0.1"]), name
         assert "0.0.0.0" not in " ".join(command)
+    desk = server_config(FastAPI(), settings)
+    assert (desk.host, desk.access_log, desk.proxy_headers) == ("127.0.0.1", False, False)
     assert child_environment(settings)["MLFLOW_BACKEND_STORE_URI"] == URLS["EYE_DX_MLFLOW_TRACKING_URI"]
 
 

@@ -154,11 +154,14 @@ class _Light:
 _NOISE_SEEN, _NOISE_IN_SMALL, _NOISE_IN_LARGE, _NOISE_IN_LINES = 0.79, 0.11, 0.054, 0.25
 
 
+_OF_DETAIL = ("sharpness", "vessels", "contrast", "texture", "noise")
+
+
 def _detail(green: Plane, light: _Light) -> dict[str, float]:
     """Sharpness, vessels, contrast, texture and noise; zeros where too little is lit."""
     inner = light.inner
     if np.count_nonzero(inner) < _TOO_FEW:
-        return dict.fromkeys(("sharpness", "vessels", "contrast", "texture", "noise"), 0.0)
+        return dict.fromkeys(_OF_DETAIL, 0.0)
     half_inner, quarter_inner = inner[::2, ::2], inner[::4, ::4]
     local = np.where(light.lit, green / np.maximum(light.of(green, 12), 4) - 1, 0).astype(np.float32)
     halved = _half(_blur(local, 1.6))
@@ -166,6 +169,8 @@ def _detail(green: Plane, light: _Light) -> dict[str, float]:
     quartered = _half(small)
     large = _blur(quartered, 1.4)
     noises = _by_part(np.abs(local - _blur(local, 0.8))[::2, ::2], half_inner, 0.5) * 1.4826 / _NOISE_SEEN
+    if np.isnan(noises).all():  # enough is lit, in shreds of which none can be measured
+        return dict.fromkeys(_OF_DETAIL, 0.0)
     lines = _by_part(_dark_lines(_blur(halved, 1.0)), half_inner, 0.95)
     noise = float(np.nanmedian(noises))
     small_spread = _without_noise((halved - small)[half_inner].std(), _NOISE_IN_SMALL * noise)

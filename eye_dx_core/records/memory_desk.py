@@ -1,6 +1,7 @@
 """What the review desk keeps, in this process; and who may work there."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from eye_dx_core.records.memory import HeldCase
 
 
-class MemoryDesk:
+class MemoryDesk(ABC):
     """The parts `Desk` and `Accounts` of the port `Records`; `MemoryRecords` holds the cases."""
 
     _lock: AbstractContextManager[object]
@@ -44,12 +45,13 @@ class MemoryDesk:
         self._links: dict[str, PatientLink] = {}
         self._users: dict[str, User] = {}
 
+    @abstractmethod
     def _get(self, case_id: str) -> "HeldCase":
-        raise NotImplementedError
+        """A case that is there."""
 
+    @abstractmethod
     def add_audit(self, event: AuditEvent) -> None:
         """See the port."""
-        raise NotImplementedError
 
     def work_list(self, wanted: WorkFilter, *, now: datetime, limit: int, offset: int = 0) -> WorkList:
         """See the port."""

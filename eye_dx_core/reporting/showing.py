@@ -153,11 +153,13 @@ def _side_doubts(reading: EyeDiagnosis | None, lang: Language) -> Cell:
 
 
 def _side_doubt(photo: PhotoPrediction, lang: Language) -> str:
-    said = lang.say("，", ", ").join(_claim(one, lang) for one in photo.eye_claims) or lang.say("没有任何来源说明", "nothing says which")
+    said = lang.say("，", ", ").join(claim_words(one, lang) for one in photo.eye_claims)
+    said = said or lang.say("没有任何来源说明", "nothing says which")
     return lang.say(f"请核对眼别（{said}）", f"check which eye it is ({said})")
 
 
-def _claim(claim: EyeClaim, lang: Language) -> str:
+def claim_words(claim: EyeClaim, lang: Language) -> str:
+    """Who says which eye a photograph shows, and how surely."""
     sure = "" if claim.strength == 1 else f" {claim.strength:.0%}"
     return lang.say(f"{_SOURCES[claim.source][0]}：{claim.eye.name_zh}{sure}", f"{_SOURCES[claim.source][1]}: {claim.eye.name_en}{sure}")
 

@@ -1,6 +1,9 @@
 """Whether a photograph is fit to be read, why not, and what whoever took it should do."""
 
 from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
 
 from eye_dx_core.schema.frozen import Frozen
 
@@ -90,7 +93,8 @@ class Quality(Frozen):
     level: QualityLevel
     issues: tuple[QualityIssue, ...] = ()
     """Worst first; empty for a good photograph."""
-    measures: dict[str, float] = {}
+    measures: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = {}
+    """A measure that is no number would be under no threshold and over none: it must not pass for a good one."""
 
     @property
     def hides_findings(self) -> QualityIssue | None:

@@ -17,6 +17,8 @@ from eye_dx_core.errors import BadSettings, EyeDxError
 from eye_dx_core.model.vit import TRUNKS
 from eye_dx_core.queue.announcing import announce_diagnosis
 from eye_dx_core.queue.port import Message
+from eye_dx_core.records.accounts import UserExists
+from eye_dx_core.reviewing.passwords import is_right
 from eye_dx_core.schema.case import Laterality
 from eye_dx_core.settings import Settings, get_settings
 from tests.builders import NOON, a_case, a_diagnosis, a_nested_body
@@ -49,10 +51,34 @@ def call(*arguments: str | Path) -> str:
 @pytest.mark.parametrize(
     "command",
     ["", "phantoms", "dataset report", "train", "diagnose", "queue send", "queue depth", "queue dead", "queue contract", "review", "report",
-     "records export", "registry list", "registry promote", "registry rollback", "weights convert", "health", "up", "backup", "restore"],
+     "records export", "registry list", "registry promote", "registry rollback", "weights convert", "health", "up", "backup", "restore",
+     "desk", "users add", "users password", "users block"],
 )  # fmt: skip
 def test_every_command_explains_itself(command: str):
     assert "Usage:" in call(*command.split(), "--help")
+
+
+def test_users_are_added_blocked_and_listed_and_their_passwords_are_shown_once(state: Path):
+    made = call("users", "add", "tang", "--display", "唐医生", "--role", "doctor", "--generate")
+    password = made.splitlines()[0].rpartition(" ")[2]
+    again = runner.invoke(app, ["users", "add", "tang", "--display", "唐医生", "--role", "doctor", "--generate"])
+    assert isinstance(again.exception, UserExists)
+    odd = runner.invoke(app, ["users", "add", "唐", "--display", "唐医生", "--role", "doctor", "--generate"])
+    assert isinstance(odd.exception, BadSettings)
+    short = runner.invoke(app, ["users", "password", "tang"], input="short\nshort\n")
+    assert short.exit_code == 1
+
+    call("users", "block", "tang")
+
+    listed = call("users", "list")
+    assert "tang" in listed
+    assert "blocked" in listed
+    assert password not in listed
+    with closing(wiring.open_records(get_settings())) as records:
+        user = records.find_user("tang")
+        assert user is not None
+        assert is_right(password, user.password_hash)
+        assert [entry.action for entry in records.audit()] == ["add user", "block user"]
 
 
 def test_photos_are_read_one_by_one_and_the_exit_code_tells(state: Path):

@@ -7,9 +7,10 @@ import dagster as dg
 import pytest
 
 from eye_dx_core.records.memory import MemoryRecords
+from eye_dx_core.schema.report import GuardOutcome
 from eye_dx_core.settings import Settings
 from eye_dx_dagster.defs.reports.assets import daily_diagnosis_report
-from tests.builders import NOON, a_case, a_diagnosis
+from tests.builders import NOON, a_case, a_diagnosis, a_report, a_review
 
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning", "ignore::DeprecationWarning")
 DAY = NOON.date()
@@ -28,6 +29,34 @@ def report_of_the_day(records: MemoryRecords, folder: Path) -> dg.ExecuteInProce
         return dg.materialize([daily_diagnosis_report], resources=given, instance=instance, partition_key=DAY.isoformat())
 
 
+def check_of(result: dg.ExecuteInProcessResult, name: str) -> dg.AssetCheckEvaluation:
+    return next(one for one in result.get_asset_check_evaluations() if one.check_name == name)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "passes", "said"),
+    [
+        ({}, True, "no language model was asked on this day"),
+        ({GuardOutcome.PASSED: 8, GuardOutcome.REFUSED: 2}, True, "10 reports asked of the language model, 20% refused: side 2"),
+        ({GuardOutcome.PASSED: 7, GuardOutcome.REFUSED: 3}, False, "10 reports asked of the language model, 30% refused: side 3"),
+        ({GuardOutcome.REFUSED: 9}, True, "9 reports asked of the language model, 100% refused: side 9"),
+        ({GuardOutcome.UNAVAILABLE: 10}, False, "10 reports asked of the language model, none came back"),
+    ],
+)
+def test_a_day_on_which_too_many_texts_were_refused_warns(outcomes: dict[GuardOutcome, int], *, passes: bool, said: str, tmp_path: Path):
+    records = MemoryRecords()
+    add_readings(records, sum(outcomes.values()), right="A", days_ago=0)
+    for number, outcome in enumerate(outcome for outcome, count in outcomes.items() for _ in range(count)):
+        case_id = f"case-0-{number}"
+        rules = ("side",) if outcome is GuardOutcome.REFUSED else ()
+        records.add_review(a_review(case_id, review_id=case_id))
+        records.add_report(a_report(case_id).model_copy(update={"guard": outcome, "guard_rules": rules}), [])
+
+    check = check_of(report_of_the_day(records, tmp_path), "language_model_keeps_the_rules")
+
+    assert (check.passed, check.description) == (passes, said)
+
+
 def test_a_day_of_other_findings_than_before_warns_and_says_what_grew(tmp_path: Path):
     records = MemoryRecords()
     add_readings(records, 200, right="N", days_ago=3)
@@ -36,7 +65,7 @@ def test_a_day_of_other_findings_than_before_warns_and_says_what_grew(tmp_path: 
 
     result = report_of_the_day(records, tmp_path)
 
-    (check,) = result.get_asset_check_evaluations()
+    check = check_of(result, "reading_has_not_drifted")
     assert (check.check_name, check.passed, check.severity) == ("reading_has_not_drifted", False, dg.AssetCheckSeverity.WARN)
     assert "conclusions drift, PSI 3.33 (A: 0% → 50%)" in (check.description or "")
     (event,) = result.get_asset_materialization_events()
@@ -68,7 +97,7 @@ def test_a_new_installation_has_too_few_readings_to_speak_of_drift(tmp_path: Pat
     records = MemoryRecords()
     add_readings(records, 8, right="N", days_ago=0)
 
-    (check,) = report_of_the_day(records, tmp_path).get_asset_check_evaluations()
+    check = check_of(report_of_the_day(records, tmp_path), "reading_has_not_drifted")
 
     assert check.passed
     assert "conclusions not assessed, too few: 16 photographs, 0 before (50 and 200 are needed)" in (check.description or "")

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster import AssetCheckKey
 
 from eye_dx_core.queue.memory import MemoryQueue
 from eye_dx_core.queue.topology import QueueNames
@@ -54,40 +53,21 @@ def write_reports(endpoint: LoopbackEndpoint, folder: Path, instance: dg.Dagster
     return {name: value.value for name, value in written.step_output_data.metadata.items()}
 
 
-def check_results(instance: dg.DagsterInstance) -> list[tuple[bool, str]]:
-    key = AssetCheckKey(LANGUAGE_MODEL, "language_model_keeps_the_rules")
-    history = instance.event_log_storage.get_asset_check_execution_history(key, limit=5)
-    evaluations = [one.event.dagster_event.asset_check_evaluation_data for one in history if one.event and one.event.dagster_event]
-    return [(one.passed, str(one.description)) for one in evaluations]
-
-
-def test_good_texts_are_counted_and_the_check_passes(endpoint: LoopbackEndpoint, tmp_path: Path):
+def test_good_texts_are_counted(endpoint: LoopbackEndpoint, tmp_path: Path):
     endpoint.answer = lambda _: (200, completion(json.dumps(RIGHT_ANSWER)))
     with dg.instance_for_test() as instance:
         metadata = write_reports(endpoint, tmp_path, instance, count=10)
 
         assert (metadata["written"], metadata["guard_passed"], metadata["guard_refused"]) == (10, 10, 0)
         assert (metadata["guard_refused_share"], metadata["prompt_tokens"]) == (0, 9000)
-        assert check_results(instance) == [(True, "10 reports asked of the language model, 0% refused")]
 
 
-def test_refused_texts_are_counted_by_rule_and_warn(endpoint: LoopbackEndpoint, tmp_path: Path):
+def test_refused_texts_are_counted_by_rule(endpoint: LoopbackEndpoint, tmp_path: Path):
     endpoint.answer = lambda _: (200, completion(json.dumps(RIGHT_ANSWER | {"advice": "OCT已完成，无需复查。"})))
     with dg.instance_for_test() as instance:
         metadata = write_reports(endpoint, tmp_path, instance, count=10)
 
         assert (metadata["guard_refused"], metadata["rule_unperformed_exam"], metadata["by_template_instead"]) == (10, 10, 10)
-        ((passed, said),) = check_results(instance)
-        assert not passed
-        assert said.startswith("10 reports asked of the language model, 100% refused: ")
-        observed = instance.fetch_observations(LANGUAGE_MODEL, limit=1).records[0].asset_observation
+        observed = instance.fetch_observations(LANGUAGE_MODEL.key, limit=1).records[0].asset_observation
         assert observed is not None
         assert observed.metadata["guard_refused"].value == 10
-
-
-def test_a_few_refused_texts_are_no_alarm(endpoint: LoopbackEndpoint, tmp_path: Path):
-    endpoint.answer = lambda _: (200, completion(json.dumps(RIGHT_ANSWER | {"advice": "无需复查。"})))
-    with dg.instance_for_test() as instance:
-        write_reports(endpoint, tmp_path, instance, count=2)
-
-        assert [passed for passed, _ in check_results(instance)] == [True]

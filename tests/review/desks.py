@@ -3,32 +3,39 @@
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from argon2 import PasswordHasher
 from fastapi.testclient import TestClient
 
 from eye_dx_core.casework import ReportOutlet, report_case
-from eye_dx_core.dataset.phantom_folders import write_phantom_photo
+from eye_dx_core.dataset.phantom import render_phantom
 from eye_dx_core.inference.intake import PhotoIntake
 from eye_dx_core.inference.sources.folders import FolderPhotos
 from eye_dx_core.queue.topology import QueueNames
 from eye_dx_core.records.accounts import Role, User
 from eye_dx_core.records.memory import MemoryRecords
-from eye_dx_core.reviewing.passwords import hash_password
 from eye_dx_core.schema.case import Laterality
 from eye_dx_core.schema.diagnosis import AiDiagnosis, EvidenceMap
 from eye_dx_review.app import create_app
 from eye_dx_review.desk import Desk
 from tests.builders import a_case, a_diagnosis
+from tests.pictures import as_jpeg
 
 PASSWORD = "correct horse battery"
-_HASH = hash_password(PASSWORD)
+_HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)  # as fast as it gets: tests log in often
 USERS = {
     "tang": ("唐医生", Role.DOCTOR), "song": ("宋医生", Role.DOCTOR), "li": ("李技师", Role.SCREENER),
     "qin": ("秦审计", Role.AUDITOR), "root": ("管理员", Role.ADMIN),
 }  # fmt: skip
 EVIDENCE = EvidenceMap(rows=4, columns=4, weights=(0,) * 5 + (255, 200) + (0,) * 9, deletion_score=0.8)
+
+
+@lru_cache
+def _photo(eye: Laterality) -> bytes:
+    return as_jpeg(render_phantom("A" if eye is Laterality.RIGHT else "N", eye=eye, seed=3, size=500).rgb)
 
 
 class Clock:
@@ -57,15 +64,14 @@ def a_desk(folder: Path, **changes: object) -> Desk:
     clock = Clock()
     zone = ZoneInfo("Asia/Shanghai")
     outlet = ReportOutlet(folder / "reports", zone, QueueNames(), photos=photos)
-    desk = Desk(records=records, photos=photos, reports=outlet, timezone=zone, cookie_key=b"k" * 32, now=clock)
+    desk = Desk(records=records, photos=photos, reports=outlet, cookie_key=b"k" * 32, now=clock)
     for name, (display, role) in USERS.items():
         user = User(user_name=name, display_name=display, role=role, password_hash=_HASH, added_at=clock())
         records.add_user(user, event=desk.event("test", "add user", name))
     for eye in Laterality:
         path = folder / "visit" / f"{eye}.jpg"
         path.parent.mkdir(exist_ok=True)
-        if not path.exists():
-            write_phantom_photo(path, "A" if eye is Laterality.RIGHT else "N", eye=eye, seed=3, size=500)
+        path.write_bytes(_photo(eye))
     add_case(desk, "case-1")
     return replace(desk, **changes)  # pyright: ignore[reportArgumentType] - named by tests
 

@@ -1,5 +1,6 @@
 """The desk as a browser without scripts meets it."""
 
+import re
 import subprocess
 import sys
 from datetime import timedelta
@@ -7,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+import eye_dx_review
 from eye_dx_core.records.accounts import Role
-from eye_dx_core.records.desk import NoteKind
+from eye_dx_core.records.desk import CaseStage, NoteKind
+from eye_dx_core.reviewing.signing import Problem
+from eye_dx_core.schema.review import Ungradable
 from eye_dx_core.schema.routing import Urgency
 from eye_dx_review.desk import Desk
 from eye_dx_review.permissions import ALLOWED, Act
@@ -415,3 +419,13 @@ def test_roles_are_those_of_the_accounts():
 def test_the_desk_never_loads_torch():
     code = "import sys, eye_dx_review.__main__, eye_dx_review.app; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_no_text_is_there_that_nobody_reads():
+    package = Path(eye_dx_review.__file__).parent
+    sources = [path for path in package.rglob("*") if path.suffix in (".py", ".jinja") and path.name != "texts.py"]
+    read = "".join(path.read_text(encoding="utf-8") for path in sources)
+    by_code = {*Problem, *Ungradable, *(f"{stage}_stage" for stage in CaseStage)}
+    told = {f"{what}_{part}" for what in re.findall(r'said\(request, "(\w+)"', read) for part in ("title", "text")}
+
+    assert [key for key in TEXTS if key not in by_code | told and not re.search(rf'["\']{key}["\']', read)] == []

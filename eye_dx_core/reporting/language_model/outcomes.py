@@ -17,8 +17,8 @@ class GuardCount(Frozen):
 
     outcomes: dict[GuardOutcome, int]
     rules: dict[str, int]
-    prompt_tokens: int
-    completion_tokens: int
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
 
     @property
     def asked(self) -> int:

@@ -25,7 +25,7 @@ warnings.filterwarnings("ignore", "Parameter `backfill_policy`", dg.BetaWarning)
 # Today's partition exists from midnight on (end_offset), so that the day can be looked at before it is over.
 DAYS = dg.DailyPartitionsDefinition(start_date="2026-01-01", timezone=get_settings().timezone, end_offset=1)
 
-_NO_DRIFT = "reading_has_not_drifted"
+_NO_DRIFT, _KEEPS_RULES = "reading_has_not_drifted", "language_model_keeps_the_rules"
 
 # One row per eye; a test holds the names to those that the table is written with.
 DAILY_COLUMNS = dg.TableSchema(columns=[dg.TableColumn(name, kind, meaning) for name, (kind, meaning) in COLUMNS.items()])
@@ -45,7 +45,12 @@ DAILY_COLUMNS = dg.TableSchema(columns=[dg.TableColumn(name, kind, meaning) for 
             _NO_DRIFT,
             asset="daily_diagnosis_report",
             description="Quality, conclusions, confidence and distance from the training photographs are as in the days before.",
-        )
+        ),
+        dg.AssetCheckSpec(
+            _KEEPS_RULES,
+            asset="daily_diagnosis_report",
+            description="At most a fifth of the language model's texts was refused. Every patient has a report: a template wrote it.",
+        ),
     ],
 )
 def daily_diagnosis_report(
@@ -58,14 +63,14 @@ def daily_diagnosis_report(
     from eye_dx_core.reporting.daily.writing import write_day
 
     zone, folder = ZoneInfo(settings.timezone), settings.data / "daily"
-    drift: Drift | None = None
+    checks: list[dg.AssetCheckResult] = []
     for key in context.partition_keys:
         with as_discreet_failures():
             report, pages = write_day(records, date.fromisoformat(key), zone=zone, folder=folder, at=utc_now().astimezone(zone))
         context.add_asset_metadata(_metadata(report, pages), partition_key=key)
         context.log.info("%s: %s cases", key, report.cases)
-        drift = report.drift
-    return dg.MaterializeResult(check_results=[_to_check(drift)])
+        checks = [_to_check(report.drift), _guard_check(report)]  # the last day's speak for a backfill
+    return dg.MaterializeResult(check_results=checks)
 
 
 def _metadata(report: "DailyReport", pages: "DayPages") -> dict[str, dg.MetadataValue | int | float]:
@@ -90,6 +95,16 @@ def _to_check(drift: Drift | None) -> dg.AssetCheckResult:
     said = "; ".join(map(str, drift.subjects)) if drift else "nothing was read on this day"
     advice = ". Look at some of the day's photographs: another camera, site or kind of patient?" if drift and drift.drifted else ""
     return dg.AssetCheckResult(check_name=_NO_DRIFT, passed=not advice, severity=dg.AssetCheckSeverity.WARN, description=said + advice)
+
+
+def _guard_check(report: "DailyReport") -> dg.AssetCheckResult:
+    """A warning: somebody should look at model, instructions and guard."""
+    from eye_dx_core.reporting.language_model.outcomes import GuardCount
+
+    count = GuardCount.model_validate({"outcomes": report.guard, "rules": report.guard_rules})
+    said = count.reason if count.asked else "no language model was asked on this day"
+    is_well = not count.needs_a_look
+    return dg.AssetCheckResult(check_name=_KEEPS_RULES, passed=is_well, severity=dg.AssetCheckSeverity.WARN, description=said)
 
 
 daily_report_job = dg.define_asset_job("daily_report_job", selection=[daily_diagnosis_report], executor_def=dg.in_process_executor)

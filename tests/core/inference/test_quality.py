@@ -84,6 +84,18 @@ def test_noise_does_not_pass_for_sharpness_nor_for_vessels():
     assert quality_of(flat).issues == (QualityIssue.NO_DETAIL,)
 
 
+def test_a_picture_of_which_only_shreds_are_lit_is_measured_in_numbers_and_is_not_good():
+    rgb = render_phantom("N", eye=Laterality.RIGHT, seed=1, size=512).rgb.copy()
+    for line in range(0, 512, 30):
+        rgb[line : line + 3], rgb[:, line : line + 3] = 0, 0
+    field = find_field_of_view(rgb)
+
+    measures = measure(rgb, field, pixels_across=2 * field.radius)
+
+    assert np.isfinite(list(measures.as_numbers().values())).all()
+    assert assess_quality(measures, load_rules().get_rules(None)).level is not QualityLevel.GOOD
+
+
 def test_the_verdict_depends_neither_on_the_size_of_the_file_nor_on_the_model():
     large = a_phantom("D2", size=1100, defect=Defect.BLUR)
     small = np.asarray(Image.fromarray(large).resize((500, 500), Image.Resampling.BOX))
