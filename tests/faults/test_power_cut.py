@@ -64,7 +64,9 @@ def test_whoever_is_killed_nothing_is_lost_and_nothing_doubled(times: int, victi
 
 
 @pytest.mark.parametrize("kind", STACKS)
-@pytest.mark.parametrize("times", [pytest.param(1, id="short"), pytest.param(50, id="long", marks=pytest.mark.faults)])
+@pytest.mark.parametrize(
+    "times", [pytest.param(1, id="short", marks=pytest.mark.slow), pytest.param(50, id="long", marks=pytest.mark.faults)]
+)
 def test_a_sensor_that_dies_in_its_look_loses_nothing(times: int, kind: str, tmp_path: Path):
     with installed(kind, tmp_path) as one:
         stack = Stack(one.settings.queue_address, one.settings.records_address, one.names.model_dump_json(), str(tmp_path))

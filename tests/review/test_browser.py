@@ -154,6 +154,7 @@ def test_no_page_shuts_anybody_out(page: Page, desk: Desk, lang: str):
     page.locator(".viewer canvas").first.wait_for()
     faults["case"] = axe_faults(page)
     page.locator("#to-sign").click()
+    page.locator(".problem").wait_for()
     faults["problems"] = axe_faults(page)
     page.locator("input[name=right_labels][value=A]").check()
     page.locator("input[name=left_labels][value=N]").check()
