@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export EYE_DX_STATE_DIR ?= $(CURDIR)
 
-.PHONY: help setup demo up test test-tools test-slow test-faults check bench clean
+.PHONY: help setup demo up cluster test test-tools test-slow test-faults check bench clean
 
 help: ## List the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ demo: $(READY) ## Run the whole chain once, from photographs to delivered report
 
 up: $(READY) ## Start Dagster UI and daemon and MLflow UI; one Ctrl-C stops all
 	@exec $(BIN)/eye-dx up
+
+cluster: $(READY) ## The same with two Celery workers over RabbitMQ and PostgreSQL on this machine (EYE_DX_QUEUE_URL, EYE_DX_RECORDS_URL)
+	@EYE_DX_QUEUE_URL="$${EYE_DX_QUEUE_URL:-amqp://guest:guest@127.0.0.1:5672/%2F}" EYE_DX_DIAGNOSIS_RUNS="$${EYE_DX_DIAGNOSIS_RUNS:-2}" \
+	EYE_DX_RECORDS_URL="$${EYE_DX_RECORDS_URL:-postgresql+psycopg://postgres@127.0.0.1:5432/eye_dx}" exec $(BIN)/eye-dx cluster
 
 test: $(READY) ## Run the tests (services that do not answer are skipped unless EYE_DX_REQUIRE_SERVICES=1)
 	@$(BIN)/python -m pytest

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from eye_dx_cli import backups, cases, desk, engines, models, photographs, queues, reading, records, serving, training, weights
+from eye_dx_cli import backups, cases, cluster, desk, engines, models, photographs, queues, reading, records, serving, training, weights
 from eye_dx_core.errors import EyeDxError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ training.register(app)
 cases.register(app)
 desk.register(app)
 serving.register(app)
+cluster.register(app)
 backups.register(app)
 app.add_typer(queues.app, name="queue")
 app.add_typer(records.app, name="records")

@@ -21,7 +21,7 @@ from eye_dx_core.errors import BadSettings, EyeDxError
 from eye_dx_core.registry.port import CHAMPION
 from eye_dx_core.settings import Settings, child_environment, get_settings
 
-_PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parent.parent
 
 
 def up() -> None:
@@ -32,7 +32,7 @@ def up() -> None:
     environment = child_environment(settings)
     manager = Manager()
     for name, command in commands(settings).items():
-        manager.add_process(name, shlex.join(command), env=environment, cwd=str(_PROJECT))
+        manager.add_process(name, shlex.join(command), env=environment, cwd=str(PROJECT))
     with only_daemon(settings):
         console.print(
             f"Review desk http://127.0.0.1:{settings.desk_port}   Dagster http://127.0.0.1:{settings.dagster_port}   "
@@ -65,7 +65,7 @@ def commands(settings: Settings) -> dict[str, list[str]]:
     Command lines are everybody's to read, so MLflow finds its database, whose URL may hold a password, in the environment.
     """
     bin_folder = Path(sys.executable).parent
-    workspace = str(_PROJECT / "workspace.yaml")
+    workspace = str(PROJECT / "workspace.yaml")
     return {
         "dagster": [
             *(str(bin_folder / "dagster-webserver"), "-w", workspace, "-h", "127.0.0.1", "-p", str(settings.dagster_port)),
@@ -84,7 +84,7 @@ def commands(settings: Settings) -> dict[str, list[str]]:
 def daemon_command() -> list[str]:
     """The command of Dagster's daemon, which ticks the sensors and starts the runs."""
     # Runs and failures are told by the runs' own log; at `info` every sensor would report each of its ticks.
-    return [str(Path(sys.executable).parent / "dagster-daemon"), "run", "-w", str(_PROJECT / "workspace.yaml"), "--log-level", "warning"]
+    return [str(Path(sys.executable).parent / "dagster-daemon"), "run", "-w", str(PROJECT / "workspace.yaml"), "--log-level", "warning"]
 
 
 def prepare_state(settings: Settings) -> None:
@@ -92,7 +92,7 @@ def prepare_state(settings: Settings) -> None:
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
     instance_file = settings.dagster_home / "dagster.yaml"
     if not instance_file.exists():
-        shutil.copy(_PROJECT / "dagster_home" / "dagster.yaml", instance_file)
+        shutil.copy(PROJECT / "dagster_home" / "dagster.yaml", instance_file)
     settings.data.mkdir(parents=True, exist_ok=True)
     wiring.open_records(settings).close()
     wiring.open_registry(settings).versions()

@@ -118,6 +118,12 @@ class Settings(BaseSettings):
     dagster_port: int = 3000
     mlflow_port: int = 5000
 
+    dagster_url: SecretStr | None = Field(
+        default=None, description="postgresql+psycopg://… of Dagster's storage in a cluster; default a schema of its own in the records."
+    )
+    celery_broker: SecretStr | None = Field(default=None, description="amqp://… that runs are sent by in a cluster; default the queue's.")
+    diagnosis_runs: int = Field(default=1, ge=1, description="Diagnosis runs that may work at once; in a cluster, one for each GPU worker.")
+
     @model_validator(mode="before")
     @classmethod
     def _split_roots(cls, values: dict[str, object]) -> dict[str, object]:
@@ -241,6 +247,37 @@ class Settings(BaseSettings):
         return self.state / "dagster_home"
 
     @property
+    def cluster_home(self) -> Path:
+        """Folder of Dagster's instance where runs go to Celery workers."""
+        return self.dagster_home / "cluster"
+
+    @property
+    def dagster_address(self) -> str:
+        """URL of Dagster's storage in a cluster.
+
+        Raises:
+            BadSettings: neither it nor the records are in PostgreSQL.
+        """
+        address = self.dagster_url.get_secret_value() if self.dagster_url is not None else self.records_address
+        scheme, _, place = address.partition("://")
+        if not scheme.startswith("postgresql"):
+            raise BadSettings("a cluster needs PostgreSQL: set EYE_DX_RECORDS_URL=postgresql+psycopg://user@host/database")
+        shared = "" if self.dagster_url is not None else f"{'&' if '?' in place else '?'}options=-csearch_path%3D{DAGSTER_SCHEMA}"
+        return f"postgresql+psycopg2://{place}{shared}"  # Dagster's NOTIFY is not understood by psycopg 3
+
+    @property
+    def celery_broker_address(self) -> str:
+        """URL of the broker that runs are sent by.
+
+        Raises:
+            BadSettings: neither it nor the queue is RabbitMQ.
+        """
+        address = self.celery_broker.get_secret_value() if self.celery_broker is not None else self.queue_address
+        if not address.startswith("amqp"):
+            raise BadSettings("a cluster needs RabbitMQ: set EYE_DX_QUEUE_URL=amqp://user:password@host/%2F")
+        return address
+
+    @property
     def allowed_photo_roots(self) -> tuple[Path, ...]:
         """Folders that messages may name photographs in."""
         return self.photo_roots or (self.data,)
@@ -255,6 +292,9 @@ class Settings(BaseSettings):
         """Folder where relative photograph paths start; None where they start at an address."""
         return None if self.photo_base_address else Path(self.photo_base or self.data)
 
+
+DAGSTER_SCHEMA = "dagster"
+"""Where Dagster keeps its tables when it shares the records' database."""
 
 # What MLflow, Dagster and torch read from the environment themselves, in this process and in those it starts.
 _THIRD_PARTY_ENVIRONMENT = {
@@ -299,6 +339,20 @@ def child_environment(settings: Settings) -> dict[str, str]:
         "MLFLOW_BACKEND_STORE_URI": settings.mlflow_address,  # for its server, which `eye-dx up` starts
     }
     return dict(os.environ) | _THIRD_PARTY_ENVIRONMENT | ours  # noqa: TID251
+
+
+def cluster_environment(settings: Settings) -> dict[str, str]:
+    """The same for processes of a cluster: Dagster's instance file finds its database and its broker there.
+
+    Raises:
+        BadSettings: there is no RabbitMQ or no PostgreSQL.
+    """
+    ours = {
+        "DAGSTER_HOME": str(settings.cluster_home),
+        "EYE_DX_DAGSTER_URL": settings.dagster_address,
+        "EYE_DX_CELERY_BROKER": settings.celery_broker_address,
+    }
+    return child_environment(settings) | ours
 
 
 def adopt_environment(settings: Settings) -> None:

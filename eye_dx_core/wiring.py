@@ -17,7 +17,7 @@ from eye_dx_core.reporting.identifiers import scrub
 from eye_dx_core.reporting.language_model.port import ChatModel
 from eye_dx_core.reporting.language_model.prompt import PROMPT_NAME, SHIPPED_INSTRUCTIONS, Instructions
 from eye_dx_core.schema.engine import EngineName
-from eye_dx_core.settings import Settings
+from eye_dx_core.settings import DAGSTER_SCHEMA, Settings
 from eye_dx_core.vault import Vault, read_keys
 
 if TYPE_CHECKING:
@@ -108,6 +108,20 @@ def open_records(settings: Settings) -> Records:
     raise BadSettings("EYE_DX_RECORDS_URL must begin with sqlite:///, postgresql+psycopg:// or memory://")
 
 
+def make_cluster_database(settings: Settings) -> None:
+    """Make the records' database where it is missing, with the schema that Dagster keeps its tables in.
+
+    Raises:
+        BadSettings: the records are not in PostgreSQL.
+        ServiceUnavailable: the server does not answer, or its user may not.
+    """
+    from eye_dx_core.records.engine import make_database
+
+    if settings.dagster_url is None:
+        _ = settings.dagster_address
+        make_database(settings.records_address, schema=DAGSTER_SCHEMA)
+
+
 def open_registry(settings: Settings) -> ModelRegistry:
     """Open the MLflow model registry."""
     from eye_dx_core.registry.mlflow import MlflowRegistry
@@ -170,15 +184,21 @@ def get_champion(registry: ModelRegistry) -> ModelVersion:
 def load_predictor(registry: ModelRegistry, version: ModelVersion, settings: Settings) -> "Predictor":
     """A predictor with the weights of one version; the weights' hash has been checked. The last one stays in memory.
 
+    So a worker that executes one run after the other loads a champion once, whoever opened the registry for the run.
+
     Raises:
         BadSettings: see `open_predictor`.
     """
-    return _load_version(registry, version.model_name, version.version, settings.engines, settings.engine)
+    wanted = (version.model_name, version.version, version.checkpoint_sha256, settings.engines, settings.engine)
+    if wanted not in _loaded:
+        _loaded.clear()  # before the next one: two may not fit
+        checkpoint = registry.download(version.version)
+        _loaded[wanted] = _open_predictor(checkpoint, wanted[:2], settings.engines, settings.engine)
+    return _loaded[wanted]
 
 
-@lru_cache(maxsize=1)
-def _load_version(registry: ModelRegistry, model_name: str, version: str, engines: Path, wanted: EngineName | None) -> "Predictor":
-    return _open_predictor(registry.download(version), (model_name, version), engines, wanted)
+_loaded: "dict[tuple[str, str, str, Path, EngineName | None], Predictor]" = {}
+"""The predictor that was used last, by version, hash of the weights, folder of engines and wanted engine."""
 
 
 def open_predictor(checkpoint: Path, settings: Settings) -> "Predictor":

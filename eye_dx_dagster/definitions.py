@@ -4,6 +4,7 @@ import warnings
 
 import dagster as dg
 
+from eye_dx_dagster.cluster.queues import TRAINING, on_queue
 from eye_dx_dagster.defs.dataset import assets as dataset
 from eye_dx_dagster.defs.dataset import checks as dataset_checks
 from eye_dx_dagster.defs.dataset import corrections
@@ -39,7 +40,7 @@ training_job = dg.define_asset_job(
     selection=TRAINING_ASSETS,
     executor_def=dg.in_process_executor,
     description="From folders of photographs to a candidate in the registry. Promotion is a job of its own.",
-    tags={"domain": "training"},
+    tags={"domain": "training"} | on_queue(TRAINING),
 )
 
 defs = dg.Definitions(

@@ -8,8 +8,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
+from sqlalchemy.schema import CreateSchema
 
 from eye_dx_core.errors import ServiceUnavailable, Unstorable
 
@@ -118,3 +119,31 @@ def forget_deleted_rows(engine: Engine) -> None:
                 _log.warning("somebody reads the database: what was deleted leaves its log with the next write that finds nobody")
         finally:
             connection.close()
+
+
+def make_database(url: str, *, schema: str) -> None:
+    """Make the PostgreSQL database that a URL names, where it is missing, and a schema in it.
+
+    Raises:
+        ServiceUnavailable: PostgreSQL does not answer, or its user may not.
+    """
+    wanted = make_url(url)
+    with database_errors("PostgreSQL server"):
+        with _administering(wanted.set(database="postgres")) as connection:
+            known = text("SELECT count(*) FROM pg_database WHERE datname = :name")
+            if not connection.execute(known, {"name": wanted.database}).scalar():
+                name = connection.dialect.identifier_preparer.quote(str(wanted.database))
+                connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        with _administering(wanted) as connection:
+            connection.execute(CreateSchema(schema, if_not_exists=True))
+
+
+@contextmanager
+def _administering(url: URL) -> Generator[Connection]:
+    """Outside a transaction, as CREATE DATABASE demands."""
+    engine = create_engine(url, isolation_level="AUTOCOMMIT", hide_parameters=True, connect_args={"connect_timeout": 5})
+    try:
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()

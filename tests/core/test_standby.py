@@ -29,7 +29,7 @@ def never() -> bool:
 
 
 def test_it_ends_when_nothing_has_come_for_a_while(clock: Clock):
-    assert stand_by(never, must_give_way=never, idle_seconds=60, total_seconds=3600) == 0
+    assert stand_by(never, must_give_way=never, must_end=never, idle_seconds=60, total_seconds=3600) == 0
     assert clock.now == 60
 
 
@@ -42,17 +42,17 @@ def test_each_piece_of_work_starts_the_wait_anew(clock: Clock):
             return True
         return False
 
-    assert stand_by(work, must_give_way=never, idle_seconds=60, total_seconds=3600) == 3
+    assert stand_by(work, must_give_way=never, must_end=never, idle_seconds=60, total_seconds=3600) == 3
     assert clock.now == 180
 
 
 def test_without_patience_it_looks_once(clock: Clock):
-    assert stand_by(never, must_give_way=never, idle_seconds=0, total_seconds=3600) == 0
+    assert stand_by(never, must_give_way=never, must_end=never, idle_seconds=0, total_seconds=3600) == 0
     assert clock.now == 0
 
 
 def test_it_gives_way_to_who_waits(clock: Clock):
-    assert stand_by(never, must_give_way=lambda: clock.now >= 20, idle_seconds=600, total_seconds=3600) == 0
+    assert stand_by(never, must_give_way=lambda: clock.now >= 20, must_end=never, idle_seconds=600, total_seconds=3600) == 0
     assert clock.now == 20
 
 
@@ -61,7 +61,15 @@ def test_it_never_goes_on_for_ever_however_much_comes(clock: Clock):
         clock.sleep(10)
         return True
 
-    assert stand_by(work, must_give_way=never, idle_seconds=60, total_seconds=100) == 10
+    assert stand_by(work, must_give_way=never, must_end=never, idle_seconds=60, total_seconds=100) == 10
+
+
+def test_it_ends_when_it_is_told_to_however_much_comes(clock: Clock):
+    def work() -> bool:
+        clock.sleep(1)
+        return True
+
+    assert stand_by(work, must_give_way=never, must_end=lambda: clock.now >= 20, idle_seconds=60, total_seconds=3600) == 20
 
 
 def test_what_goes_wrong_in_the_work_is_not_swallowed(clock: Clock):
@@ -69,4 +77,4 @@ def test_what_goes_wrong_in_the_work_is_not_swallowed(clock: Clock):
         raise ValueError("broken")
 
     with pytest.raises(ValueError, match="broken"):
-        stand_by(work, must_give_way=never, idle_seconds=60, total_seconds=100)
+        stand_by(work, must_give_way=never, must_end=never, idle_seconds=60, total_seconds=100)

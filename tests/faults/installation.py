@@ -63,18 +63,10 @@ class Installation:
         """Sensors, run queue and runs, in a process group of their own; one that runs stays."""
         if self._daemon is not None:
             return
-        told = {
-            "EYE_DX_QUEUE_URL": self.settings.queue_address,
-            "EYE_DX_RECORDS_URL": self.settings.records_address,
-            "EYE_DX_QUEUE_NAMES": self.names.model_dump_json(),
-            "EYE_DX_VAULT_KEYS": A_KEY,
-            "EYE_DX_LEASE_SECONDS": "2",
-            "OMP_NUM_THREADS": "1",
-        }
         with (self.settings.state / "daemon.log").open("ab") as log:
             self._daemon = subprocess.Popen(
-                daemon_command(),
-                env=child_environment(self.settings) | told,
+                self.command(),
+                env=child_environment(self.settings) | self.told(),
                 cwd=PROJECT,
                 stdout=log,
                 stderr=log,
@@ -82,6 +74,21 @@ class Installation:
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,  # noqa: PLW1509 - no thread has started
             )
         self._groups.append(self._daemon.pid)
+
+    def command(self) -> list[str]:
+        """What is started as one process group."""
+        return daemon_command()
+
+    def told(self) -> dict[str, str]:
+        """The settings as an environment gives them."""
+        return {
+            "EYE_DX_QUEUE_URL": self.settings.queue_address,
+            "EYE_DX_RECORDS_URL": self.settings.records_address,
+            "EYE_DX_QUEUE_NAMES": self.names.model_dump_json(),
+            "EYE_DX_VAULT_KEYS": A_KEY,
+            "EYE_DX_LEASE_SECONDS": "2",
+            "OMP_NUM_THREADS": "1",
+        }
 
     def cut_power(self) -> None:
         """Kill the daemon, its code server and its run workers at once."""

@@ -9,14 +9,17 @@ from eye_dx_core.queue.port import Queue
 from eye_dx_core.records.port import Records
 from eye_dx_core.registry.port import ModelRegistry
 from eye_dx_core.settings import Settings
+from eye_dx_dagster.cluster.queues import GPU, on_queue
 from eye_dx_dagster.resources import as_discreet_failures
 
 RETRY = dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 _LONGEST_SECONDS = 3600
 # So many cases are read before their results go out: nobody waits for a whole backlog to be read.
-_READ_TOGETHER = 50
+READ_TOGETHER = 50
 _QUEUED_BY_RIGHT = timedelta(seconds=10)
 # A sensor starts the next run as soon as something waits, so a run whose process died need not be run again for its own sake.
+FINISH_TAG = "eye_dx/finish"
+"""Set on a run whose worker is told to stop."""
 STARTED_BY_SENSOR = {"dagster/max_retries": "0"}
 
 
@@ -75,7 +78,8 @@ def stay_ready(
 ) -> None:
     """Keep the champion in memory and drain, read and deliver what comes within a second.
 
-    Ends when nothing has come for EYE_DX_LINGER_SECONDS, when another run waits for its turn, and after an hour; the sensor then
+    Ends when nothing has come for EYE_DX_LINGER_SECONDS, when another run waits for its turn, when its worker is told to stop, and
+    after an hour; the sensor then
     starts a new run for the next screening, which takes as long as a process and a model take to load.
     """
     from eye_dx_core.queue.draining import drain_screenings as drain
@@ -102,9 +106,19 @@ def stay_ready(
         waiting = dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED], created_before=utc_now() - _QUEUED_BY_RIGHT)
         return bool(context.instance.get_runs(waiting, limit=1))
 
+    def is_told_to_finish() -> bool:
+        run = context.instance.get_run_by_id(context.run_id)
+        return run is not None and FINISH_TAG in run.tags
+
     try:
         with as_discreet_failures():
-            passes = stand_by(work, must_give_way=is_anybody_waiting, idle_seconds=settings.linger_seconds, total_seconds=_LONGEST_SECONDS)
+            passes = stand_by(
+                work,
+                must_give_way=is_anybody_waiting,
+                must_end=is_told_to_finish,
+                idle_seconds=settings.linger_seconds,
+                total_seconds=_LONGEST_SECONDS,
+            )
         context.add_output_metadata({"passes": passes})
     except DagsterExecutionInterruptedError:
         if is_busy:
@@ -130,7 +144,7 @@ def read_waiting_cases(context: dg.OpExecutionContext, settings: Settings, recor
         wiring.load_predictor(registry, champion, settings),
         wiring.photo_intake(settings),
         outlet=wiring.diagnosis_outlet(settings),
-        limit=_READ_TOGETHER,
+        limit=READ_TOGETHER,
         micro_batch=settings.micro_batch,
         lease_seconds=settings.lease_seconds,
         now=utc_now,
@@ -138,7 +152,7 @@ def read_waiting_cases(context: dg.OpExecutionContext, settings: Settings, recor
     return len(done), champion.version
 
 
-@dg.job(executor_def=dg.in_process_executor, tags={"domain": "diagnosis"} | STARTED_BY_SENSOR)
+@dg.job(executor_def=dg.in_process_executor, tags={"domain": "diagnosis"} | STARTED_BY_SENSOR | on_queue(GPU))
 def diagnosis_job() -> None:
     """From waiting messages to AI results: drain, diagnose, deliver, stay ready. Safe to kill and to start again at any point."""
     stay_ready(deliver(diagnose(drain_screenings())))

@@ -8,7 +8,7 @@ from eye_dx_core.errors import ServiceUnavailable
 from eye_dx_core.queue.port import Queue
 from eye_dx_core.records.port import Records
 from eye_dx_core.settings import Settings
-from eye_dx_dagster.defs.diagnosis.jobs import delivery_job, diagnosis_job, find_screenings
+from eye_dx_dagster.defs.diagnosis.jobs import READ_TOGETHER, delivery_job, diagnosis_job, find_screenings
 
 # The daemon's loop wakes every 5 s; a shorter interval would change nothing.
 INTERVAL_SECONDS = 5
@@ -22,20 +22,23 @@ ACTIVE = [
 
 
 def request_run_when(
-    context: dg.SensorEvaluationContext, job: dg.JobDefinition, count_waiting: Callable[[], dict[str, int]]
+    context: dg.SensorEvaluationContext, job: dg.JobDefinition, count_waiting: Callable[[], dict[str, int]], *, at_most: int = 1
 ) -> dg.RunRequest | dg.SkipReason:
-    """Ask for one run of the job when something waits and no run of it is active.
+    """Ask for one run of the job when something waits that the active runs of it will not take soon.
 
     A dead broker is a skip that says so. A database that is down is found before, when the resources open: it fails the tick.
     """
-    if context.instance.get_runs(dg.RunsFilter(job_name=job.name, statuses=ACTIVE), limit=1):
-        return dg.SkipReason(f"a run of {job.name} is active and will take what waits")
+    active = len(context.instance.get_runs(dg.RunsFilter(job_name=job.name, statuses=ACTIVE), limit=at_most))
+    if active == at_most:
+        return dg.SkipReason(f"{active} active {'run' if active == 1 else 'runs'} of {job.name} will take what waits")
     try:
         waiting = {name: count for name, count in count_waiting().items() if count}
     except ServiceUnavailable as error:
         return dg.SkipReason(f"cannot look: {error}")
     if not waiting:
         return dg.SkipReason("nothing waits")
+    if sum(waiting.values()) <= active * READ_TOGETHER:
+        return dg.SkipReason(f"{active} active of at most {at_most} runs of {job.name} will take what waits soon")
     return dg.RunRequest(tags={f"eye_dx/waiting/{name}": str(count) for name, count in waiting.items()})
 
 
@@ -46,8 +49,18 @@ def screening_sensor(
     queue: dg.ResourceParam[Queue],
     records: dg.ResourceParam[Records],
 ) -> dg.RunRequest | dg.SkipReason:
-    """Start a diagnosis run when screenings wait on a queue, or stored cases wait for the model."""
-    return request_run_when(context, diagnosis_job, lambda: find_screenings(settings, queue, records))
+    """Start a diagnosis run when screenings wait on a queue, or stored cases wait for the model.
+
+    Where EYE_DX_DIAGNOSIS_RUNS allows several, one more joins while more waits than the active ones read in one go.
+    """
+
+    def count_waiting() -> dict[str, int]:
+        found = find_screenings(settings, queue, records)
+        if settings.diagnosis_runs > 1 and found["undiagnosed"]:
+            found["undiagnosed"] = records.backlog().undiagnosed
+        return found
+
+    return request_run_when(context, diagnosis_job, count_waiting, at_most=settings.diagnosis_runs)
 
 
 @dg.sensor(job=delivery_job, minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)

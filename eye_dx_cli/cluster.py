@@ -1,0 +1,109 @@
+"""`eye-dx cluster` and `eye-dx worker`: runs on Celery workers, on this machine or on many."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from honcho.manager import Manager
+
+from eye_dx_cli.serving import PROJECT, check_ports, commands, only_daemon, prepare_state
+from eye_dx_cli.showing import console
+from eye_dx_core import wiring
+from eye_dx_core.errors import BadSettings
+from eye_dx_core.settings import Settings, cluster_environment, get_settings
+
+QUEUES = ("gpu", "training", "dagster")
+Queues = Annotated[list[str], typer.Option("--queue", help="Queues to take runs from: gpu, training, dagster; may be repeated.")]
+Places = Annotated[int, typer.Option(min=1, help="Runs that one worker executes at once, each in a process of its own.")]
+
+# A worker that a signal killed is started again; one that ended is not. The trap lets the shell wait for it.
+_RESTARTED = "trap : TERM INT; while :; do {command}; status=$?; [ $status -gt 128 ] || exit $status; sleep 1; done"
+
+
+def cluster(
+    workers: Annotated[int, typer.Option(min=0, help="Workers on this machine; 0 where others run them.")] = 2,
+    places: Places = 2,
+) -> None:
+    """Start Dagster's UI and daemon, MLflow's UI, the review desk and Celery workers; one Ctrl-C stops all.
+
+    Needs RabbitMQ (EYE_DX_QUEUE_URL) and PostgreSQL (EYE_DX_RECORDS_URL); makes the database where it is missing.
+    """
+    settings = get_settings()
+    prepare_cluster(settings)
+    prepare_state(settings)
+    check_ports(settings)
+    environment = cluster_environment(settings)
+    limit_pool(settings, environment)
+    manager = Manager()
+    for name, command in commands(settings).items():
+        manager.add_process(name, shlex.join(command), env=environment, cwd=str(PROJECT))
+    for number in range(1, workers + 1):
+        command = shlex.join(worker_command(f"worker{number}", QUEUES, places))
+        manager.add_process(f"worker{number}", _RESTARTED.format(command=command), env=environment, cwd=str(PROJECT))
+    with only_daemon(settings):
+        console.print(
+            f"Review desk http://127.0.0.1:{settings.desk_port}   Dagster http://127.0.0.1:{settings.dagster_port}   "
+            f"MLflow http://127.0.0.1:{settings.mlflow_port}   {workers} workers   Ctrl-C stops all"
+        )
+        manager.loop()
+    sys.exit(0 if manager.returncode in (0, 130, -2, None) else 1)
+
+
+def worker(
+    name: Annotated[str, typer.Argument(help="Unlike that of any other worker on this machine.")],
+    queue: Queues = list(QUEUES),  # noqa: B006 - Typer reads it, nobody changes it
+    places: Places = 1,
+) -> None:
+    """Take runs from RabbitMQ and execute them, until told to stop; then what it has begun is finished first.
+
+    Whoever starts it must start it again when it dies: see deploy/celery.
+    """
+    if unknown := sorted(set(queue) - set(QUEUES)):
+        raise BadSettings(f"no runs are sent to the queue {unknown[0]}: choose among {', '.join(QUEUES)}")
+    settings = get_settings()
+    prepare_cluster(settings)
+    os.chdir(PROJECT)
+    command = worker_command(name, tuple(queue), places)
+    os.execve(command[0], command, cluster_environment(settings))  # noqa: S606 - signals go to Celery itself, which knows what to do
+
+
+def prepare_cluster(settings: Settings) -> None:
+    """Dagster's instance file for a cluster in its folder, and its database.
+
+    Raises:
+        BadSettings: there is no RabbitMQ or no PostgreSQL in the settings.
+        ServiceUnavailable: PostgreSQL does not answer.
+    """
+    _ = settings.celery_broker_address
+    wiring.make_cluster_database(settings)
+    settings.cluster_home.mkdir(parents=True, exist_ok=True)
+    instance_file = settings.cluster_home / "dagster.yaml"
+    if not instance_file.exists():
+        shutil.copy(PROJECT / "deploy" / "celery" / "dagster.yaml", instance_file)
+
+
+def limit_pool(settings: Settings, environment: dict[str, str]) -> None:
+    """Let as many diagnosis runs work at once as there are GPU workers; the limit lies in Dagster's database and holds everywhere."""
+    dagster = str(Path(sys.executable).parent / "dagster")
+    command = [dagster, "instance", "concurrency", "set", "gpu", str(settings.diagnosis_runs)]
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    if done.returncode != 0:
+        raise BadSettings("Dagster cannot open its database: is EYE_DX_DAGSTER_URL right, and may its user make tables?")
+
+
+def worker_command(name: str, queues: tuple[str, ...], places: int) -> list[str]:
+    """The command of one worker's process."""
+    celery = str(Path(sys.executable).parent / "celery")
+    what = ["-A", "eye_dx_dagster.cluster.worker", "worker", "-n", f"{name}@%h", "-Q", ",".join(queues), "-c", str(places)]
+    return [celery, *what, "--loglevel", "warning", "--without-gossip", "--without-mingle"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the root command."""
+    app.command()(cluster)
+    app.command()(worker)

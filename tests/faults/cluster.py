@@ -1,0 +1,82 @@
+"""The trial cluster as `eye-dx cluster` starts it, on a broker and a database of its own: Celery's queues have fixed names."""
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import dagster as dg
+import psutil
+import pytest
+
+from eye_dx_cli.cluster import prepare_cluster
+from eye_dx_core.queue.topology import QueueNames
+from eye_dx_core.settings import cluster_environment
+from tests.faults.installation import Installation
+from tests.faults.own_servers import free_port, own_rabbit
+from tests.services import own_postgres
+
+
+class Cluster(Installation):
+    """UI, daemon, desk, MLflow and two Celery workers, in one process group; workers can be killed alone."""
+
+    diagnosis_runs = 2
+
+    def __init__(self, folder: Path, queue_url: str, records_url: str, names: QueueNames) -> None:
+        super().__init__(folder, queue_url, records_url, names)
+        prepare_cluster(self.settings)
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-c", "from eye_dx_cli.main import run; run()", "cluster", "--workers", "2", "--places", "2"]
+
+    def told(self) -> dict[str, str]:
+        ports = {f"EYE_DX_{name}_PORT": str(free_port()) for name in ("DAGSTER", "MLFLOW", "DESK", "MONITOR")}
+        return super().told() | ports | {"EYE_DX_DIAGNOSIS_RUNS": str(self.diagnosis_runs)}
+
+    @contextmanager
+    def instance(self) -> Iterator[dg.DagsterInstance]:
+        """Dagster's own view of the runs, in PostgreSQL."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in cluster_environment(self.settings).items():
+                patch.setenv(name, value)
+            with dg.DagsterInstance.from_config(str(self.settings.cluster_home)) as instance:
+                yield instance
+
+    def workers(self) -> list[psutil.Process]:
+        """Celery's main processes; each has children that execute runs."""
+        assert self._daemon is not None
+        found = [one for one in psutil.Process(self._daemon.pid).children(recursive=True) if _is_celery(one)]
+        return [one for one in found if one.ppid() not in {other.pid for other in found}]
+
+    def tell_to_stop(self) -> list[psutil.Process]:
+        """As Ctrl-C does; everything that has to end."""
+        assert self._daemon is not None
+        processes = psutil.Process(self._daemon.pid).children(recursive=True)
+        self._daemon.send_signal(signal.SIGINT)
+        return processes
+
+    def kill_worker(self, worker: psutil.Process) -> None:
+        """As a machine that loses its power: the main process and what executes runs, at once."""
+        with suppress(psutil.NoSuchProcess):
+            for one in [worker, *worker.children(recursive=True)]:
+                with suppress(psutil.NoSuchProcess):
+                    one.kill()
+
+
+def _is_celery(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+        command = process.cmdline()
+        return "eye_dx_dagster.cluster.worker" in command and Path(command[0]).name.startswith("python")
+    return False
+
+
+@contextmanager
+def own_worker_cluster(folder: Path) -> Iterator[Cluster]:
+    """A cluster that is not started yet."""
+    with own_rabbit() as rabbit, own_postgres() as postgres:
+        cluster = Cluster(folder, rabbit.url, postgres, QueueNames())
+        try:
+            yield cluster
+        finally:
+            cluster.close()
