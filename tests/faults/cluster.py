@@ -14,7 +14,7 @@ from eye_dx_cli.cluster import prepare_cluster
 from eye_dx_core.queue.topology import QueueNames
 from eye_dx_core.settings import cluster_environment
 from tests.faults.installation import Installation
-from tests.faults.own_servers import free_port, own_rabbit
+from tests.faults.own_servers import own_rabbit
 from tests.services import own_postgres
 
 
@@ -31,8 +31,7 @@ class Cluster(Installation):
         return [sys.executable, "-c", "from eye_dx_cli.main import run; run()", "cluster", "--workers", "2", "--places", "2"]
 
     def told(self) -> dict[str, str]:
-        ports = {f"EYE_DX_{name}_PORT": str(free_port()) for name in ("DAGSTER", "MLFLOW", "DESK", "MONITOR")}
-        return super().told() | ports | {"EYE_DX_DIAGNOSIS_RUNS": str(self.diagnosis_runs)}
+        return super().told() | self.ports | {"EYE_DX_DIAGNOSIS_RUNS": str(self.diagnosis_runs)}
 
     @contextmanager
     def instance(self) -> Iterator[dg.DagsterInstance]:
@@ -45,14 +44,13 @@ class Cluster(Installation):
 
     def workers(self) -> list[psutil.Process]:
         """Celery's main processes; each has children that execute runs."""
-        assert self._daemon is not None
-        found = [one for one in psutil.Process(self._daemon.pid).children(recursive=True) if _is_celery(one)]
+        found = [one for one in self.processes() if _is_celery(one)]
         return [one for one in found if one.ppid() not in {other.pid for other in found}]
 
     def tell_to_stop(self) -> list[psutil.Process]:
         """As Ctrl-C does; everything that has to end."""
         assert self._daemon is not None
-        processes = psutil.Process(self._daemon.pid).children(recursive=True)
+        processes = self.processes()[1:]
         self._daemon.send_signal(signal.SIGINT)
         return processes
 

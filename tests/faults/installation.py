@@ -23,6 +23,7 @@ from eye_dx_core.schema.message import parse_screening
 from eye_dx_core.settings import Settings, child_environment
 from tests.builders import a_nested_body
 from tests.checkpoints import a_checkpoint
+from tests.faults.own_servers import free_port
 from tests.services import A_KEY
 
 PROJECT = Path(__file__).parents[2]
@@ -34,6 +35,7 @@ class Installation:
 
     def __init__(self, folder: Path, queue_url: str, records_url: str, names: QueueNames) -> None:
         self.names = names
+        self.ports = {f"EYE_DX_{name}_PORT": str(free_port()) for name in ("DAGSTER", "MLFLOW", "DESK", "MONITOR")}
         self.settings = Settings(
             state_dir=folder,
             queue_url=queue_url,
@@ -89,6 +91,12 @@ class Installation:
             "EYE_DX_LEASE_SECONDS": "2",
             "OMP_NUM_THREADS": "1",
         }
+
+    def processes(self) -> list[psutil.Process]:
+        """The daemon's process and whatever it started."""
+        assert self._daemon is not None
+        first = psutil.Process(self._daemon.pid)
+        return [first, *first.children(recursive=True)]
 
     def cut_power(self) -> None:
         """Kill the daemon, its code server and its run workers at once."""
