@@ -4,6 +4,7 @@ import fcntl
 import shlex
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import closing, contextmanager
@@ -25,7 +26,7 @@ _PROJECT = Path(__file__).resolve().parent.parent
 
 
 def up() -> None:
-    """Start Dagster's UI and daemon, MLflow's UI and the review desk. One Ctrl-C stops all of them."""
+    """Start Dagster's UI and daemon, MLflow's UI, the review desk and the monitor. One Ctrl-C stops all of them."""
     settings = get_settings()
     prepare_state(settings)
     check_ports(settings)
@@ -36,7 +37,7 @@ def up() -> None:
     with only_daemon(settings):
         console.print(
             f"Review desk http://127.0.0.1:{settings.desk_port}   Dagster http://127.0.0.1:{settings.dagster_port}   "
-            f"MLflow http://127.0.0.1:{settings.mlflow_port}   Ctrl-C stops all"
+            f"MLflow http://127.0.0.1:{settings.mlflow_port}   Metrics http://127.0.0.1:{settings.monitor_port}/metrics   Ctrl-C stops all"
         )
         manager.loop()
     # Ctrl-C is how one is meant to stop, so it is a success; only a process that died by itself is not.
@@ -73,6 +74,7 @@ def commands(settings: Settings) -> dict[str, list[str]]:
         ],
         "daemon": daemon_command(),
         "desk": desk_command(),
+        "monitor": monitor_command(),
         "mlflow": [
             *(str(bin_folder / "mlflow"), "server", "--host", "127.0.0.1", "--port", str(settings.mlflow_port), "--workers", "1"),
             *("--uvicorn-opts", "--log-level warning"),
@@ -85,6 +87,22 @@ def daemon_command() -> list[str]:
     """The command of Dagster's daemon, which ticks the sensors and starts the runs."""
     # Runs and failures are told by the runs' own log; at `info` every sensor would report each of its ticks.
     return [str(Path(sys.executable).parent / "dagster-daemon"), "run", "-w", str(_PROJECT / "workspace.yaml"), "--log-level", "warning"]
+
+
+def monitor_command() -> list[str]:
+    """The command of the process that Prometheus and probes ask; it alone of these loads Dagster's definitions for that."""
+    return [sys.executable, "-W", "ignore", "-m", "eye_dx_dagster.monitor"]
+
+
+def monitor() -> None:
+    """Start the monitor alone on this machine: /metrics for Prometheus, /healthz and /readyz for probes; Ctrl-C stops it."""
+    settings = get_settings()
+    prepare_state(settings)
+    console.print(f"Metrics http://127.0.0.1:{settings.monitor_port}/metrics   Ctrl-C stops it")
+    try:
+        raise typer.Exit(subprocess.run(monitor_command(), env=child_environment(settings), check=False).returncode)
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
 
 
 def prepare_state(settings: Settings) -> None:
@@ -108,6 +126,7 @@ def check_ports(settings: Settings) -> None:
         "EYE_DX_DAGSTER_PORT": settings.dagster_port,
         "EYE_DX_MLFLOW_PORT": settings.mlflow_port,
         "EYE_DX_DESK_PORT": settings.desk_port,
+        "EYE_DX_MONITOR_PORT": settings.monitor_port,
     }
     for name, port in ports.items():
         with socket.socket() as probe:
@@ -152,4 +171,5 @@ def _registry_state(settings: Settings) -> tuple[str, bool, str]:
 def register(app: typer.Typer) -> None:
     """Add the commands to the root command."""
     app.command()(up)
+    app.command()(monitor)
     app.command()(health)

@@ -116,6 +116,7 @@ class Settings(BaseSettings):
         default=None, description="Addresses of the reverse proxy before the desk, by commas; cookies are then for https only."
     )
     dagster_port: int = 3000
+    monitor_port: int = Field(default=9108, description="Where Prometheus and probes ask, on this machine.")
     mlflow_port: int = 5000
 
     @model_validator(mode="before")
