@@ -19,6 +19,7 @@ from eye_dx_cli.desk import desk_command
 from eye_dx_cli.showing import console, show_json, show_table
 from eye_dx_core import message_flow, wiring
 from eye_dx_core.errors import BadSettings, EyeDxError
+from eye_dx_core.logs import LogFormat
 from eye_dx_core.registry.port import CHAMPION
 from eye_dx_core.settings import Settings, child_environment, get_settings
 
@@ -70,9 +71,10 @@ def commands(settings: Settings) -> dict[str, list[str]]:
     return {
         "dagster": [
             *(str(bin_folder / "dagster-webserver"), "-w", workspace, "-h", "127.0.0.1", "-p", str(settings.dagster_port)),
+            *_dagster_log_format(settings.log_format),
             *("--dagster-log-level", "warning", "--code-server-log-level", "warning"),
         ],
-        "daemon": daemon_command(),
+        "daemon": daemon_command(settings.log_format),
         "desk": desk_command(),
         "monitor": monitor_command(),
         "mlflow": [
@@ -83,10 +85,22 @@ def commands(settings: Settings) -> dict[str, list[str]]:
     }
 
 
-def daemon_command() -> list[str]:
+def _dagster_log_format(log_format: LogFormat) -> list[str]:
+    return ["--log-format", "json"] if log_format is LogFormat.JSON else []
+
+
+def daemon_command(log_format: LogFormat = LogFormat.TEXT) -> list[str]:
     """The command of Dagster's daemon, which ticks the sensors and starts the runs."""
     # Runs and failures are told by the runs' own log; at `info` every sensor would report each of its ticks.
-    return [str(Path(sys.executable).parent / "dagster-daemon"), "run", "-w", str(_PROJECT / "workspace.yaml"), "--log-level", "warning"]
+    return [
+        str(Path(sys.executable).parent / "dagster-daemon"),
+        "run",
+        "-w",
+        str(_PROJECT / "workspace.yaml"),
+        "--log-level",
+        "warning",
+        *_dagster_log_format(log_format),
+    ]
 
 
 def monitor_command() -> list[str]:

@@ -7,7 +7,8 @@ from importlib.metadata import version
 import dagster as dg
 
 from eye_dx_core.errors import BadSettings, EyeDxError
-from eye_dx_core.settings import Settings, adopt_environment, get_settings
+from eye_dx_core.logs import start_logging, tell_failure
+from eye_dx_core.settings import Settings, adopt_environment, get_log_format, get_settings
 from eye_dx_dagster.monitor.platform import names_of
 from eye_dx_dagster.monitor.serving import application, open_server, serve
 from eye_dx_dagster.monitor.watch import Watch
@@ -36,10 +37,12 @@ def run(settings: Settings) -> None:
 def main() -> int:
     """The exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    log_format = get_log_format()
+    start_logging(log_format)
     try:
         run(get_settings())
     except EyeDxError as error:
-        print(f"monitor: {error}", file=sys.stderr)  # noqa: T201 - started from a terminal
+        tell_failure("monitor", error, log_format)
         return 1
     except KeyboardInterrupt:
         return 0
