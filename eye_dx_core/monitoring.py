@@ -29,7 +29,7 @@ class Waiting(Frozen):
 
 
 class QueueState(Frozen):
-    """Messages by queue, and what the queue is to us: `in`, `out` or `dead`.
+    """Messages by queue, and what they are: `screenings` and `reviews` are ours to take, `results` a partner's, `dead` are set aside.
 
     Since when the oldest waits is not told: a broker says so only to whoever takes the message.
     """
@@ -118,8 +118,8 @@ def look_at_queue(queue: Queue, names: QueueNames) -> QueueState:
         ServiceUnavailable: the queue does not answer.
     """
     depths = count_depths(queue, names)
-    own = dict.fromkeys((*names.screening_queues, *names.review_queues), "in") | {names.dead: "dead"}
-    return QueueState(depths=depths, roles={name: own.get(name, "out") for name in depths}, dead=depths[names.dead])
+    taken = dict.fromkeys(names.screening_queues, "screenings") | dict.fromkeys(names.review_queues, "reviews") | {names.dead: "dead"}
+    return QueueState(depths=depths, roles={name: taken.get(name, "results") for name in depths}, dead=depths[names.dead])
 
 
 def look_at_records(records: Records, *, at: datetime) -> RecordsState:

@@ -46,7 +46,7 @@ def parts(seen: Mapping[str, Seen[object]]) -> Iterator[Metric]:
 
 def queue(state: QueueState | None) -> Iterator[Metric]:
     """Messages by queue."""
-    meaning = "Messages waiting on a queue; role is in (ours to take), out (a partner's to fetch) or dead."
+    meaning = "Messages waiting on a queue: screenings and reviews are ours to take, results a partner's, dead are set aside."
     waiting = _of(state, lambda one: [((name, one.roles[name]), float(depth)) for name, depth in one.depths.items()])
     yield _gauge("queue_messages", meaning, ["queue", "role"], waiting)
     yield _gauge("dead_letters", "Messages set aside because nobody could read them.", [], _one(state, lambda one: one.dead))
@@ -159,7 +159,7 @@ def champion(state: ChampionState | None) -> Iterator[Metric]:
 
 def platform(state: PlatformState | None) -> Iterator[Metric]:
     """Dagster's daemon, what runs and what ticks."""
-    yield _gauge("runs", "Dagster runs that are QUEUED or STARTED now.", ["job", "state"], _of(state, lambda one: list(one.runs.items())))
+    yield _gauge("runs", "Dagster runs that are QUEUED or STARTED now.", ["job_name", "state"], _of(state, lambda one: list(one.runs.items())))
     yield _gauge(
         "tick_timestamp_seconds",
         "When a sensor or schedule last ticked.",
@@ -197,13 +197,13 @@ def history(state: History | None) -> Iterator[Metric]:
     yield _gauge(
         "runs_ended_last_day",
         "Dagster runs of the last 24 hours that ended as SUCCESS, FAILURE or CANCELED.",
-        ["job", "state"],
+        ["job_name", "state"],
         _of(state, lambda one: list(one.ended.items())),
     )
     yield _gauge(
         "job_failing",
         "Whether the job failed in the last 24 hours and has not succeeded since: 1 or 0.",
-        ["job"],
+        ["job_name"],
         _of(state, lambda one: [((job,), float(job in one.failing_jobs)) for job in dict.fromkeys(job for job, _ in one.ended)]),
     )
 
