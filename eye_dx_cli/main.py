@@ -7,6 +7,8 @@ import typer
 
 from eye_dx_cli import backups, cases, cluster, desk, engines, models, photographs, queues, reading, records, serving, training, weights
 from eye_dx_core.errors import EyeDxError
+from eye_dx_core.logs import JsonLines, LogFormat, start_logging, tell_failure
+from eye_dx_core.settings import get_log_format
 
 app = typer.Typer(
     name="eye-dx",
@@ -32,16 +34,17 @@ app.add_typer(weights.app, name="weights")
 
 def run() -> None:
     """Run the command line; our own errors become one line and exit code 1, a wrong call is exit code 2."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    log_format = get_log_format()
+    start_logging(log_format)
     progress = logging.getLogger("eye_dx_core.progress")
     progress.setLevel(logging.INFO)
     progress.addHandler(terminal := logging.StreamHandler())
-    terminal.setFormatter(logging.Formatter("%(message)s"))
+    terminal.setFormatter(JsonLines() if log_format is LogFormat.JSON else logging.Formatter("%(message)s"))
     progress.propagate = False
     # A queue that is not there yet is an answer, and a broker that does not answer becomes an error of ours.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
     try:
         app()
     except EyeDxError as error:
-        print(f"eye-dx: {error}", file=sys.stderr)  # noqa: T201 - this is the terminal face
+        tell_failure("eye-dx", error, log_format)
         sys.exit(1)

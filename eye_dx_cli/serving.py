@@ -4,6 +4,7 @@ import fcntl
 import shlex
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import closing, contextmanager
@@ -18,6 +19,7 @@ from eye_dx_cli.desk import desk_command
 from eye_dx_cli.showing import console, show_json, show_table
 from eye_dx_core import message_flow, wiring
 from eye_dx_core.errors import BadSettings, EyeDxError
+from eye_dx_core.logs import LogFormat
 from eye_dx_core.registry.port import CHAMPION
 from eye_dx_core.settings import Settings, child_environment, get_settings
 
@@ -25,7 +27,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 
 def up() -> None:
-    """Start Dagster's UI and daemon, MLflow's UI and the review desk. One Ctrl-C stops all of them."""
+    """Start Dagster's UI and daemon, MLflow's UI, the review desk and the monitor. One Ctrl-C stops all of them."""
     settings = get_settings()
     prepare_state(settings)
     check_ports(settings)
@@ -36,7 +38,7 @@ def up() -> None:
     with only_daemon(settings):
         console.print(
             f"Review desk http://127.0.0.1:{settings.desk_port}   Dagster http://127.0.0.1:{settings.dagster_port}   "
-            f"MLflow http://127.0.0.1:{settings.mlflow_port}   Ctrl-C stops all"
+            f"MLflow http://127.0.0.1:{settings.mlflow_port}   Metrics http://127.0.0.1:{settings.monitor_port}/metrics   Ctrl-C stops all"
         )
         manager.loop()
     # Ctrl-C is how one is meant to stop, so it is a success; only a process that died by itself is not.
@@ -69,10 +71,12 @@ def commands(settings: Settings) -> dict[str, list[str]]:
     return {
         "dagster": [
             *(str(bin_folder / "dagster-webserver"), "-w", workspace, "-h", "127.0.0.1", "-p", str(settings.dagster_port)),
+            *_dagster_log_format(settings.log_format),
             *("--dagster-log-level", "warning", "--code-server-log-level", "warning"),
         ],
-        "daemon": daemon_command(),
+        "daemon": daemon_command(settings.log_format),
         "desk": desk_command(),
+        "monitor": monitor_command(),
         "mlflow": [
             *(str(bin_folder / "mlflow"), "server", "--host", "127.0.0.1", "--port", str(settings.mlflow_port), "--workers", "1"),
             *("--uvicorn-opts", "--log-level warning"),
@@ -81,10 +85,38 @@ def commands(settings: Settings) -> dict[str, list[str]]:
     }
 
 
-def daemon_command() -> list[str]:
+def _dagster_log_format(log_format: LogFormat) -> list[str]:
+    return ["--log-format", "json"] if log_format is LogFormat.JSON else []
+
+
+def daemon_command(log_format: LogFormat = LogFormat.TEXT) -> list[str]:
     """The command of Dagster's daemon, which ticks the sensors and starts the runs."""
     # Runs and failures are told by the runs' own log; at `info` every sensor would report each of its ticks.
-    return [str(Path(sys.executable).parent / "dagster-daemon"), "run", "-w", str(PROJECT / "workspace.yaml"), "--log-level", "warning"]
+    return [
+        str(Path(sys.executable).parent / "dagster-daemon"),
+        "run",
+        "-w",
+        str(PROJECT / "workspace.yaml"),
+        "--log-level",
+        "warning",
+        *_dagster_log_format(log_format),
+    ]
+
+
+def monitor_command() -> list[str]:
+    """The command of the process that Prometheus and probes ask; it alone of these loads Dagster's definitions for that."""
+    return [sys.executable, "-W", "ignore", "-m", "eye_dx_dagster.monitor"]
+
+
+def monitor() -> None:
+    """Start the monitor alone on this machine: /metrics for Prometheus, /healthz and /readyz for probes; Ctrl-C stops it."""
+    settings = get_settings()
+    prepare_state(settings)
+    console.print(f"Metrics http://127.0.0.1:{settings.monitor_port}/metrics   Ctrl-C stops it")
+    try:
+        raise typer.Exit(subprocess.run(monitor_command(), env=child_environment(settings), check=False).returncode)
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
 
 
 def prepare_state(settings: Settings) -> None:
@@ -108,6 +140,7 @@ def check_ports(settings: Settings) -> None:
         "EYE_DX_DAGSTER_PORT": settings.dagster_port,
         "EYE_DX_MLFLOW_PORT": settings.mlflow_port,
         "EYE_DX_DESK_PORT": settings.desk_port,
+        "EYE_DX_MONITOR_PORT": settings.monitor_port,
     }
     for name, port in ports.items():
         with socket.socket() as probe:
@@ -152,4 +185,5 @@ def _registry_state(settings: Settings) -> tuple[str, bool, str]:
 def register(app: typer.Typer) -> None:
     """Add the commands to the root command."""
     app.command()(up)
+    app.command()(monitor)
     app.command()(health)

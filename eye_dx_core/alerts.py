@@ -11,7 +11,7 @@ from pydantic import Field
 from eye_dx_core.errors import BadSettings, ServiceUnavailable
 from eye_dx_core.queue.port import Queue
 from eye_dx_core.queue.topology import QueueNames
-from eye_dx_core.records.desk import WorkFilter
+from eye_dx_core.records.desk import WorkFilter, WorkList
 from eye_dx_core.records.port import Records
 from eye_dx_core.schema.frozen import Frozen
 from eye_dx_core.schema.routing import Urgency
@@ -49,9 +49,14 @@ def find_causes(queue: Queue, records: Records, *, names: QueueNames, at: dateti
     Raises:
         ServiceUnavailable: the queue or the records do not answer.
     """
-    overdue = records.work_list(WorkFilter(urgencies=_URGENT, is_overdue=True), now=at, limit=_MOST_IDS)
+    overdue = list_overdue_urgent(records, at=at, limit=_MOST_IDS)
     cases = tuple(Cause(kind=OVERDUE, id=one.case_id) for one in overdue.items)
     return cases + ((Cause(kind=DEAD_LETTERS),) if queue.depth(names.dead) else ())
+
+
+def list_overdue_urgent(records: Records, *, at: datetime, limit: int) -> WorkList:
+    """Cases that the AI calls urgent or an emergency, and that no doctor looked at in time."""
+    return records.work_list(WorkFilter(urgencies=_URGENT, is_overdue=True), now=at, limit=limit)
 
 
 def call_for(found: Iterable[Cause], state: AlertState, *, webhook: str, at: datetime) -> AlertState:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from eye_dx_core.errors import BadPhoto, ChatModelUnavailable, EyeDxError, NotFound, ServiceUnavailable
+from eye_dx_core.logs import working_on
 from eye_dx_core.private_files import write_private
 from eye_dx_core.queue.announcing import announce_diagnosis, announce_report
 from eye_dx_core.queue.topology import QueueNames
@@ -114,11 +115,12 @@ def _read_together_or_alone(
         _log.warning("reading %s cases together failed (%s); reading them one by one", len(cases), type(error).__name__)
     read: list[tuple[Case, AiDiagnosis]] = []
     for case in cases:
-        try:
-            read.append((case, diagnose_cases([case], predictor, photos=photos, now=now(), rules=rules)[0]))
-        except Exception as error:  # noqa: BLE001 - counted, named and raised by the caller
-            _log.error("%s could not be read (%s)", case.case_id, type(error).__name__)
-            failed[case.case_id] = error
+        with working_on(case_id=case.case_id):
+            try:
+                read.append((case, diagnose_cases([case], predictor, photos=photos, now=now(), rules=rules)[0]))
+            except Exception as error:  # noqa: BLE001 - counted, named and raised by the caller
+                _log.error("%s could not be read (%s)", case.case_id, type(error).__name__)
+                failed[case.case_id] = error
     return read
 
 
@@ -150,15 +152,16 @@ def report_waiting(
         if not claimed:
             break
         case_id = claimed[0].case_id
-        try:
-            done.append(write(case_id, chat_model=chat_model, fallback_reason=fallback_reason))
-        except ChatModelUnavailable as error:
-            if not is_last_try:
-                records.release_case(case_id)
-                raise
-            _log.warning("the language model did not answer (%s); the template writes", type(error).__name__)
-            chat_model, fallback_reason = None, UNAVAILABLE
-            done.append(write(case_id, chat_model=None, fallback_reason=fallback_reason))
+        with working_on(case_id=case_id):
+            try:
+                done.append(write(case_id, chat_model=chat_model, fallback_reason=fallback_reason))
+            except ChatModelUnavailable as error:
+                if not is_last_try:
+                    records.release_case(case_id)
+                    raise
+                _log.warning("the language model did not answer (%s); the template writes", type(error).__name__)
+                chat_model, fallback_reason = None, UNAVAILABLE
+                done.append(write(case_id, chat_model=None, fallback_reason=fallback_reason))
     return tuple(done)
 
 

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from eye_dx_core.errors import BadSettings
 from eye_dx_core.inference.sources.allowed import BucketPrefix, WebHost, parse_bucket, parse_web_host
+from eye_dx_core.logs import LogFormat
 from eye_dx_core.queue.topology import QueueNames
 from eye_dx_core.reporting.language_model.endpoints import is_in_the_house
 from eye_dx_core.schema.engine import EngineName
@@ -115,7 +116,9 @@ class Settings(BaseSettings):
     desk_proxy: str | None = Field(
         default=None, description="Addresses of the reverse proxy before the desk, by commas; cookies are then for https only."
     )
+    log_format: LogFormat = Field(default=LogFormat.TEXT, description="text, or json: one object a line on stderr.")
     dagster_port: int = 3000
+    monitor_port: int = Field(default=9108, description="Where Prometheus and probes ask, on this machine.")
     mlflow_port: int = 5000
 
     dagster_url: SecretStr | None = Field(
@@ -329,6 +332,14 @@ def get_settings() -> Settings:
             f"{'EYE_DX_' + '__'.join(map(str, one['loc'])).upper() if one['loc'] else 'settings'}: {one['msg']}" for one in error.errors()
         )
         raise BadSettings(wrong) from None
+
+
+def get_log_format() -> LogFormat:
+    """How this process is to log; as text while its settings are wrong, which whoever reads them next will say."""
+    try:
+        return get_settings().log_format
+    except BadSettings:
+        return LogFormat.TEXT
 
 
 def child_environment(settings: Settings) -> dict[str, str]:

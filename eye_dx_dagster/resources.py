@@ -12,12 +12,15 @@ from eye_dx_core.queue.port import Queue
 from eye_dx_core.records.port import Records
 from eye_dx_core.registry.port import ModelRegistry
 from eye_dx_core.settings import Settings, get_settings
+from eye_dx_dagster.run_logs import log_as_wanted
 
 
 @dg.resource(description="The installation's settings, from EYE_DX_* variables.")
 def settings_resource(_context: dg.InitResourceContext) -> Settings:
     """Read the settings when a run starts, so that a changed variable needs no new code server."""
-    return get_settings()
+    settings = get_settings()
+    log_as_wanted(settings)
+    return settings
 
 
 @dg.resource(description="The message queue (embedded SQLite by default, RabbitMQ or PostgreSQL by EYE_DX_QUEUE_URL).")

@@ -6,10 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.config import LOGGING_CONFIG
 
 from eye_dx_core import wiring
 from eye_dx_core.errors import EyeDxError
-from eye_dx_core.settings import Settings, get_settings
+from eye_dx_core.logs import LogFormat, start_logging, tell_failure
+from eye_dx_core.settings import Settings, get_log_format, get_settings
 from eye_dx_review.app import create_app
 from eye_dx_review.desk import Desk
 
@@ -39,6 +41,7 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         host="127.0.0.1",
         port=settings.desk_port,
         log_level="warning",
+        log_config=LOGGING_CONFIG if settings.log_format is LogFormat.TEXT else None,
         access_log=False,  # it would hold the tokens of patients' links
         server_header=False,
         proxy_headers=settings.desk_proxy is not None,
@@ -48,13 +51,14 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
 
 def main() -> int:
     """Serve until stopped; return the exit code."""
+    log_format = get_log_format()
+    start_logging(log_format, text=logging.BASIC_FORMAT)
     try:
         settings = get_settings()
         app = create_app(desk_of(settings))
     except EyeDxError as error:
-        print(f"desk: {error}", file=sys.stderr)  # noqa: T201 - started from a terminal
+        tell_failure("desk", error, log_format)
         return 1
-    logging.basicConfig(level=logging.WARNING)
     uvicorn.Server(server_config(app, settings)).run()
     return 0
 

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from eye_dx_core.errors import ConflictingMessage, NotFound, ServiceUnavailable
 from eye_dx_core.records.desk import Held
-from eye_dx_review import case_routes, list_routes, login_routes, patient_routes, sign_routes
+from eye_dx_review import case_routes, health_routes, list_routes, login_routes, patient_routes, sign_routes
 from eye_dx_review.attempts import Attempts
 from eye_dx_review.case_routes import Pictures
 from eye_dx_review.desk import Desk
@@ -39,7 +39,7 @@ def create_app(desk: Desk) -> FastAPI:
     app.state.desk, app.state.pictures = desk, Pictures()
     app.state.attempts, app.state.link_tries = Attempts(), Attempts(most=20)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
-    for routes in (login_routes, patient_routes):
+    for routes in (health_routes, login_routes, patient_routes):
         app.include_router(routes.router)
     for routes in (list_routes, case_routes, sign_routes):
         app.include_router(routes.router, dependencies=[Depends(_logged_in)])

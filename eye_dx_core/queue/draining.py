@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from eye_dx_core.errors import BadMessage, NotFound, ServiceUnavailable, StaleDelivery
+from eye_dx_core.logs import working_on
 from eye_dx_core.queue.port import Delivery, Queue
 from eye_dx_core.queue.topology import QueueNames
 from eye_dx_core.records.port import Records, Rejection
@@ -103,7 +104,8 @@ def _drain(
             left -= len(deliveries)
             for settled, delivery in enumerate(deliveries):
                 try:
-                    total += _settle(queue, records, delivery, take, now)
+                    with working_on(message_sha256=body_sha256(delivery.message.body)):
+                        total += _settle(queue, records, delivery, take, now)
                 except ServiceUnavailable:
                     _release(queue, deliveries[settled:])
                     raise

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from eye_dx_core.errors import MessageTooLarge, Unroutable
+from eye_dx_core.logs import working_on
 from eye_dx_core.queue.port import Message, Queue
 from eye_dx_core.records.outgoing import OutboxMessage
 from eye_dx_core.records.port import Records
@@ -50,7 +51,8 @@ def _deliver(queue: Queue, records: Records, messages: Sequence[OutboxMessage], 
         except (Unroutable, MessageTooLarge) as error:
             records.mark_failed(message.message_id, reason=str(error))
             waiting_cases.add(message.case_id)
-            _log.warning("%s of %s waits: %s", message.type, message.case_id, error)
+            with working_on(case_id=message.case_id, message_id=message.message_id):
+                _log.warning("%s of %s waits: %s", message.type, message.case_id, error)
             continue
         records.mark_sent(message.message_id, sent_at=now())
         sent += 1

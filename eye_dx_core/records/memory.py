@@ -11,7 +11,7 @@ from eye_dx_core.records.audit import GENESIS, AuditEntry, AuditEvent, chain
 from eye_dx_core.records.figures import DayFigures, figures_of
 from eye_dx_core.records.memory_desk import MemoryDesk
 from eye_dx_core.records.outgoing import OutboxMessage
-from eye_dx_core.records.port import FARTHEST_SECONDS, MAX_ATTEMPTS, Backlog, CaseRecord, Rejection, Work, pause_after
+from eye_dx_core.records.port import FARTHEST_SECONDS, MAX_ATTEMPTS, Backlog, CaseRecord, Census, Rejection, Work, pause_after
 from eye_dx_core.schema.case import Case, Identity, Screening
 from eye_dx_core.schema.diagnosis import AiDiagnosis
 from eye_dx_core.schema.report import DiagnosisReport
@@ -253,18 +253,32 @@ class MemoryRecords(MemoryDesk):
         """See the port."""
         with self._lock:
             undiagnosed, unreported = self._waiting()
+            unreviewed = [one for one in self._in_order() if one.diagnosis is not None and not one.reviews]
             unsent = [message for message in self._outbox.values() if message.sent_at is None]
             return Backlog(
                 undiagnosed=len(undiagnosed),
-                unreviewed=sum(one.diagnosis is not None and not one.reviews for one in self._in_order()),
+                unreviewed=len(unreviewed),
                 unreported=len(unreported),
                 unsent=len(unsent),
                 stuck=sum(one.is_stuck for one in undiagnosed + unreported),
-                oldest_undiagnosed_at=min((one.case.received_at for one in undiagnosed), default=None),
+                oldest_undiagnosed_at=_oldest(undiagnosed),
+                oldest_unreviewed_at=_oldest(unreviewed),
+                oldest_unreported_at=_oldest(unreported),
                 oldest_unsent_at=min((one.created_at for one in unsent), default=None),
                 last_taken_at=max(
                     (*(one.case.received_at for one in self._held.values()), *(one.rejected_at for one in self._rejections)), default=None
                 ),
+            )
+
+    def census(self) -> Census:
+        """See the port."""
+        with self._lock:
+            held = self._in_order()
+            return Census(
+                cases=len(held),
+                diagnosed=sum(one.diagnosis is not None for one in held),
+                reported=sum(one.report is not None for one in held),
+                schema_revision="none",
             )
 
     def find_work(self) -> Work:
@@ -383,6 +397,10 @@ class MemoryRecords(MemoryDesk):
     def _in_order(self) -> list[HeldCase]:
         kept = (held for held in self._held.values() if not held.is_erased)
         return sorted(kept, key=lambda held: (held.case.received_at, held.case.case_id))
+
+
+def _oldest(waiting: list[HeldCase]) -> datetime | None:
+    return min((one.case.received_at for one in waiting), default=None)
 
 
 def _failures(messages: list[OutboxMessage]) -> int:

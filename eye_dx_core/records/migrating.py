@@ -28,9 +28,14 @@ def upgrade_schema(engine: Engine, vault: Vault) -> None:
 
 def _is_current(engine: Engine) -> bool:
     with reading(engine) as connection:
-        if not inspect(connection).has_table("alembic_version"):
-            return False
-        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == HEAD
+        return find_revision(connection) == HEAD
+
+
+def find_revision(connection: Connection) -> str | None:
+    """The revision that the database has; None for one without a schema."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
 @contextmanager

@@ -51,9 +51,21 @@ class Backlog(Frozen):
     unsent: int
     stuck: int
     oldest_undiagnosed_at: AwareDatetime | None = None
+    oldest_unreviewed_at: AwareDatetime | None = None
+    oldest_unreported_at: AwareDatetime | None = None
     oldest_unsent_at: AwareDatetime | None = None
     last_taken_at: AwareDatetime | None = None
     """When a screening was last stored or set aside."""
+
+
+class Census(Frozen):
+    """How many cases are stored and how many of them are read and reported; who was erased is no case any more."""
+
+    cases: int
+    diagnosed: int
+    reported: int
+    schema_revision: str
+    """The form of the store."""
 
 
 class Work(Frozen):
@@ -189,6 +201,10 @@ class Records(Custody, Desk, Accounts, Figures, Protocol):
 
     def backlog(self) -> Backlog:
         """Count what waits."""
+        ...
+
+    def census(self) -> Census:
+        """Count what is stored."""
         ...
 
     def find_work(self) -> Work:

@@ -52,7 +52,7 @@ def call(*arguments: str | Path) -> str:
     "command",
     ["", "phantoms", "dataset report", "train", "diagnose", "queue send", "queue depth", "queue dead", "queue contract", "review", "report",
      "records export", "registry list", "registry promote", "registry rollback", "weights convert", "health", "up", "backup", "restore",
-     "desk", "users add", "users password", "users block"],
+     "monitor", "desk", "users add", "users password", "users block"],
 )  # fmt: skip
 def test_every_command_explains_itself(command: str):
     assert "Usage:" in call(*command.split(), "--help")

@@ -19,6 +19,7 @@ from pika.exceptions import AMQPConnectionError
 from sqlalchemy import Column, Executable, Float, Integer, LargeBinary, MetaData, Table, Text, create_engine, insert, inspect, text
 
 from eye_dx_core.errors import BadSettings, MessageTooLarge, ServiceUnavailable, StaleDelivery, Unroutable
+from eye_dx_core.monitoring import look_at_queue
 from eye_dx_core.queue.memory import MemoryQueue
 from eye_dx_core.queue.port import MAX_BODY_BYTES, MAX_DELAY_SECONDS, Delivery, Message, Queue
 from eye_dx_core.queue.rabbitmq import RabbitQueue
@@ -119,6 +120,20 @@ def test_a_taken_message_is_not_given_to_another_worker(open_queue: tuple[Open, 
 
     assert open_queue[0]().receive(names.screenings, limit=1) == ()
     queue.ack(delivery)
+
+
+def test_whoever_watches_counts_messages_and_leaves_them_as_fresh_as_they_were(open_queue: tuple[Open, QueueNames]):
+    queue, names = open_queue[0](), open_queue[1]
+    for number in range(LIMIT + 1):
+        queue.publish(names.screenings, a_message(number))
+    queue.reject(queue.receive(names.screenings, limit=1)[0], reason="not JSON")
+    wait_for(lambda: queue.depth(names.dead))
+
+    seen = [look_at_queue(open_queue[0](), names) for _ in range(LIMIT + 1)]
+
+    assert {(one.depths[names.screenings], one.dead) for one in seen} == {(LIMIT, 1)}
+    assert [one.delivery_count for one in queue.receive(names.screenings, limit=99)] == [1] * LIMIT
+    assert len(queue.dead_letters(limit=9)) == 1
 
 
 def test_a_retried_message_comes_again_with_a_higher_count(open_queue: tuple[Open, QueueNames]):

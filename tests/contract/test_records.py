@@ -17,9 +17,10 @@ from sqlalchemy import event, insert, select
 
 from eye_dx_core.errors import ConflictingMessage, NotFound, ServiceUnavailable, Unstorable
 from eye_dx_core.records import migrating
+from eye_dx_core.records.audit import AuditEvent
 from eye_dx_core.records.engine import open_engine, writing
 from eye_dx_core.records.outgoing import OutboxMessage
-from eye_dx_core.records.port import FARTHEST_SECONDS, MAX_ATTEMPTS, Records, Rejection, Work, pause_after
+from eye_dx_core.records.port import FARTHEST_SECONDS, MAX_ATTEMPTS, Backlog, Records, Rejection, Work, pause_after
 from eye_dx_core.records.sql import SqlRecords
 from eye_dx_core.records.tables import cases, metadata, outbox
 from eye_dx_core.schema.case import WireFormat
@@ -308,7 +309,38 @@ def test_the_backlog_counts_each_case_where_it_waits(records: Records):
 
     assert (backlog.undiagnosed, backlog.unreviewed, backlog.unreported, backlog.unsent, backlog.stuck) == (1, 1, 1, 3, 0)
     assert (backlog.oldest_undiagnosed_at, backlog.oldest_unsent_at, backlog.last_taken_at) == (NOON, NOON, NOON)
+    assert (backlog.oldest_unreviewed_at, backlog.oldest_unreported_at) == (NOON, NOON)
     assert records.find_work() == Work(to_diagnose=False, to_report=True, to_send=True)
+
+
+def test_the_backlog_tells_since_when_the_oldest_waits_and_nothing_where_none_does(records: Records):
+    assert records.backlog() == Backlog(undiagnosed=0, unreviewed=0, unreported=0, unsent=0, stuck=0)
+    for number, hours in ((0, 2), (1, 1), (2, 3)):
+        records.add_case(a_case(f"case-{number}").model_copy(update={"received_at": NOON + hours * timedelta(hours=1)}), b"{}")
+        records.add_diagnosis(a_diagnosis(f"case-{number}"), [])
+    records.add_review(a_review("case-1"))
+
+    backlog = records.backlog()
+
+    assert (backlog.oldest_undiagnosed_at, backlog.oldest_unsent_at) == (None, None)
+    assert backlog.oldest_unreviewed_at == NOON + timedelta(hours=2)
+    assert backlog.oldest_unreported_at == NOON + timedelta(hours=1)
+
+
+def test_the_census_counts_what_is_stored_and_whom_it_forgot_no_more(records: Records):
+    for number in range(3):
+        records.add_case(a_case(f"case-{number}"), b"{}")
+    for number in range(2):
+        records.add_diagnosis(a_diagnosis(f"case-{number}"), [])
+    records.add_review(a_review("case-0"))
+    records.add_report(a_report("case-0"), [])
+
+    counted = records.census()
+
+    assert (counted.cases, counted.diagnosed, counted.reported) == (3, 2, 1)
+    assert counted.schema_revision == (migrating.HEAD if isinstance(records, SqlRecords) else "none")
+    records.erase_patient("P2025001", AuditEvent(at=NOON, actor="a", action="erase", subject="P2025001"))
+    assert records.census().cases == 0
 
 
 def test_two_workers_never_claim_one_case(records: Records):

@@ -88,7 +88,7 @@ def visited(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     endpoint.answer = failing_first(endpoint)
     model = {"EYE_DX_LLM_BASE_URL": endpoint.url, "EYE_DX_LLM_API_KEY": "none", "EYE_DX_LLM_MODEL": "m"}
     try:
-        installation.call(sys.executable, "-m", "tests.e2e.marked_chain", **model)
+        installation.call(sys.executable, "-m", "tests.e2e.marked_chain", **model, EYE_DX_LOG_FORMAT="json")
     finally:
         endpoint.close()
     use_the_command_line(installation)
@@ -165,6 +165,23 @@ def test_no_process_says_whom_it_works_for(visited: Installation):
     assert find_traces(visited.said, (NAME, PHONE, BIRTH_DATE, PATIENT_ID)) == {}
 
 
+def json_lines(installation: Installation) -> list[dict[str, object]]:
+    said = (installation.said / "00.txt").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in said if line.startswith('{"time"')]
+
+
+def test_json_lines_name_run_case_and_message_by_ids_of_ours(visited: Installation):
+    lines = json_lines(visited)
+    known, ours = set(case_ids(visited.settings).values()), [line for line in lines if str(line["logger"]).startswith("eye_dx_core")]
+
+    assert {line["job"] for line in ours} >= {"diagnosis_job", "report_job"}
+    assert all(len(str(line["run_id"])) == 36 for line in ours)
+    assert known & {line.get("case_id") for line in ours if line["logger"] == "eye_dx_core.casework"}
+    set_aside = [line for line in ours if "set aside" in str(line["message"])]
+    assert set_aside
+    assert all(len(str(line["message_sha256"])) == 64 for line in set_aside)
+
+
 def test_no_language_model_is_told_whom_it_writes_about(visited: Installation):
     assert len(visited.prompts) > 4
     assert set(traces_in(visited.prompts, (NAME, PHONE, BIRTH_DATE, PATIENT_ID))) == set()
@@ -199,7 +216,7 @@ def test_what_tells_of_patients_is_for_its_owner_only(visited: Installation):
 def leaking(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     """An installation in which one line of a log says the name, and one value in Dagster is the phone number."""
     installation = an_installation(tmp_path_factory.mktemp("leaking"))
-    installation.call(sys.executable, "-m", "tests.e2e.marked_chain", "leak")
+    installation.call(sys.executable, "-m", "tests.e2e.marked_chain", "leak", EYE_DX_LOG_FORMAT="json")
     return installation
 
 
@@ -209,6 +226,7 @@ def test_one_line_of_a_log_would_be_found(leaking: Installation):
     assert any(path.startswith("dagster_home/history/runs/") for path in found)
     assert any(path.startswith("dagster_home/storage/") and path.endswith(".err") for path in found)
     assert NAME in find_traces(leaking.said)["00.txt"]
+    assert any(NAME in str(line["message"]) for line in json_lines(leaking))
 
 
 def test_one_value_in_dagster_would_be_found(leaking: Installation):

@@ -45,15 +45,21 @@ def _find_causes(settings: Settings, state: core.AlertState) -> tuple[core.Cause
 
 def failing(instance: dg.DagsterInstance) -> tuple[core.Cause, ...]:
     """Jobs whose last finished run failed, and sensors and schedules whose last ticks did."""
-    runs = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]), limit=_RUNS_LOOKED_AT)
-    last = {run.job_name: run.status for run in reversed(runs)}
-    jobs = (core.Cause(kind="failed_run", id=name) for name, status in last.items() if status is dg.DagsterRunStatus.FAILURE)
+    jobs = (core.Cause(kind="failed_run", id=name) for name in failing_jobs(instance))
     ticking = (state for state in instance.all_instigator_state() if state.name != alert_sensor.name)
-    ticks = (core.Cause(kind=f"failed_{one.instigator_type.value.lower()}", id=one.name) for one in ticking if _is_failing(instance, one))
+    ticks = (core.Cause(kind=f"failed_{one.instigator_type.value.lower()}", id=one.name) for one in ticking if is_failing(instance, one))
     return (*jobs, *ticks)
 
 
-def _is_failing(instance: dg.DagsterInstance, state: InstigatorState) -> bool:
+def failing_jobs(instance: dg.DagsterInstance) -> tuple[str, ...]:
+    """Jobs whose last finished run failed."""
+    runs = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]), limit=_RUNS_LOOKED_AT)
+    last = {run.job_name: run.status for run in reversed(runs)}
+    return tuple(name for name, status in last.items() if status is dg.DagsterRunStatus.FAILURE)
+
+
+def is_failing(instance: dg.DagsterInstance, state: InstigatorState) -> bool:
+    """Whether the last ticks of a sensor or schedule failed, as many as count."""
     needed = FAILING_TICKS if state.instigator_type.value == "SENSOR" else 1
     done = (TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE)
     ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=needed, statuses=list(done))
