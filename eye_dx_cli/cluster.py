@@ -2,20 +2,16 @@
 
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from honcho.manager import Manager
 
-from eye_dx_cli.serving import PROJECT, check_ports, commands, only_daemon, prepare_state
-from eye_dx_cli.showing import console
-from eye_dx_core import wiring
+from eye_dx_cli.serving import PROJECT, prepare_state, run_together
 from eye_dx_core.errors import BadSettings
-from eye_dx_core.settings import Settings, cluster_environment, get_settings
+from eye_dx_core.settings import Settings, child_environment, get_settings
 
 QUEUES = ("gpu", "training", "dagster")
 Queues = Annotated[list[str], typer.Option("--queue", help="Queues to take runs from: gpu, training, dagster; may be repeated.")]
@@ -33,25 +29,11 @@ def cluster(
 
     Needs RabbitMQ (EYE_DX_QUEUE_URL) and PostgreSQL (EYE_DX_RECORDS_URL); makes the database where it is missing.
     """
-    settings = get_settings()
-    prepare_cluster(settings)
+    settings = cluster_settings()
     prepare_state(settings)
-    check_ports(settings)
-    environment = cluster_environment(settings)
-    limit_pool(settings, environment)
-    manager = Manager()
-    for name, command in commands(settings).items():
-        manager.add_process(name, shlex.join(command), env=environment, cwd=str(PROJECT))
-    for number in range(1, workers + 1):
-        command = shlex.join(worker_command(f"worker{number}", QUEUES, places))
-        manager.add_process(f"worker{number}", _RESTARTED.format(command=command), env=environment, cwd=str(PROJECT))
-    with only_daemon(settings):
-        console.print(
-            f"Review desk http://127.0.0.1:{settings.desk_port}   Dagster http://127.0.0.1:{settings.dagster_port}   "
-            f"MLflow http://127.0.0.1:{settings.mlflow_port}   {workers} workers   Ctrl-C stops all"
-        )
-        manager.loop()
-    sys.exit(0 if manager.returncode in (0, 130, -2, None) else 1)
+    limit_pool(settings)
+    names = [f"worker{number}" for number in range(1, workers + 1)]
+    run_together(settings, {name: _RESTARTED.format(command=shlex.join(worker_command(name, QUEUES, places))) for name in names})
 
 
 def worker(
@@ -65,33 +47,29 @@ def worker(
     """
     if unknown := sorted(set(queue) - set(QUEUES)):
         raise BadSettings(f"no runs are sent to the queue {unknown[0]}: choose among {', '.join(QUEUES)}")
-    settings = get_settings()
-    prepare_cluster(settings)
+    settings = cluster_settings()
+    prepare_state(settings)
     os.chdir(PROJECT)
     command = worker_command(name, tuple(queue), places)
-    os.execve(command[0], command, cluster_environment(settings))  # noqa: S606 - signals go to Celery itself, which knows what to do
+    os.execve(command[0], command, child_environment(settings))  # noqa: S606 - signals go to Celery itself, which knows what to do
 
 
-def prepare_cluster(settings: Settings) -> None:
-    """Dagster's instance file for a cluster in its folder, and its database.
+def cluster_settings() -> Settings:
+    """The settings, with runs on Celery workers.
 
     Raises:
-        BadSettings: there is no RabbitMQ or no PostgreSQL in the settings.
-        ServiceUnavailable: PostgreSQL does not answer.
+        BadSettings: there is no RabbitMQ or no PostgreSQL in them.
     """
-    _ = settings.celery_broker_address
-    wiring.make_cluster_database(settings)
-    settings.cluster_home.mkdir(parents=True, exist_ok=True)
-    instance_file = settings.cluster_home / "dagster.yaml"
-    if not instance_file.exists():
-        shutil.copy(PROJECT / "deploy" / "celery" / "dagster.yaml", instance_file)
+    settings = get_settings().model_copy(update={"cluster": True})
+    _ = settings.celery_broker_address, settings.dagster_address
+    return settings
 
 
-def limit_pool(settings: Settings, environment: dict[str, str]) -> None:
+def limit_pool(settings: Settings) -> None:
     """Let as many diagnosis runs work at once as there are GPU workers; the limit lies in Dagster's database and holds everywhere."""
     dagster = str(Path(sys.executable).parent / "dagster")
     command = [dagster, "instance", "concurrency", "set", "gpu", str(settings.diagnosis_runs)]
-    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    done = subprocess.run(command, env=child_environment(settings), capture_output=True, check=False)
     if done.returncode != 0:
         raise BadSettings("Dagster cannot open its database: is EYE_DX_DAGSTER_URL right, and may its user make tables?")
 

@@ -1,14 +1,16 @@
 """`eye-dx up` and `eye-dx health`: start what a person works with, and see whether it is well."""
 
 import fcntl
+import os
 import shlex
 import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -23,18 +25,26 @@ from eye_dx_core.logs import LogFormat
 from eye_dx_core.registry.port import CHAMPION
 from eye_dx_core.settings import Settings, child_environment, get_settings
 
+Part = StrEnum("Part", ["dagster", "daemon", "desk", "monitor", "mlflow"])
+"""The processes of `commands`."""
+
 PROJECT = Path(__file__).resolve().parent.parent
 
 
 def up() -> None:
     """Start Dagster's UI and daemon, MLflow's UI, the review desk and the monitor. One Ctrl-C stops all of them."""
-    settings = get_settings()
+    run_together(get_settings(), {})
+
+
+def run_together(settings: Settings, others: Mapping[str, str]) -> None:
+    """Start what a person works with, and other processes by their shell commands; return when all have ended."""
     prepare_state(settings)
     check_ports(settings)
     environment = child_environment(settings)
     manager = Manager()
-    for name, command in commands(settings).items():
-        manager.add_process(name, shlex.join(command), env=environment, cwd=str(PROJECT))
+    ours = {name: shlex.join(command) for name, command in commands(settings).items()}
+    for name, command in (ours | dict(others)).items():
+        manager.add_process(name, command, env=environment, cwd=str(PROJECT))
     with only_daemon(settings):
         console.print(
             f"Review desk http://127.0.0.1:{settings.desk_port}   Dagster http://127.0.0.1:{settings.dagster_port}   "
@@ -43,6 +53,15 @@ def up() -> None:
         manager.loop()
     # Ctrl-C is how one is meant to stop, so it is a success; only a process that died by itself is not.
     sys.exit(0 if manager.returncode in (0, 130, -2, None) else 1)
+
+
+def serve(part: Annotated[Part, typer.Argument(help="Which one.")]) -> None:
+    """Become one of the processes of `eye-dx up`: for containers and services, which want one each."""
+    settings = get_settings()
+    prepare_state(settings)
+    command = commands(settings)[part]
+    os.chdir(PROJECT)
+    os.execve(command[0], command, child_environment(settings))  # noqa: S606 - the signals are its own
 
 
 @contextmanager
@@ -62,7 +81,7 @@ def only_daemon(settings: Settings) -> Generator[None]:
 
 
 def commands(settings: Settings) -> dict[str, list[str]]:
-    """The command of each process; all bind to this machine only: Dagster and MLflow have no login.
+    """The command of each process; all bind to this machine only, unless EYE_DX_BIND says otherwise: Dagster and MLflow have no login.
 
     Command lines are everybody's to read, so MLflow finds its database, whose URL may hold a password, in the environment.
     """
@@ -70,7 +89,7 @@ def commands(settings: Settings) -> dict[str, list[str]]:
     workspace = str(PROJECT / "workspace.yaml")
     return {
         "dagster": [
-            *(str(bin_folder / "dagster-webserver"), "-w", workspace, "-h", "127.0.0.1", "-p", str(settings.dagster_port)),
+            *(str(bin_folder / "dagster-webserver"), "-w", workspace, "-h", settings.bind, "-p", str(settings.dagster_port)),
             *_dagster_log_format(settings.log_format),
             *("--dagster-log-level", "warning", "--code-server-log-level", "warning"),
         ],
@@ -78,7 +97,7 @@ def commands(settings: Settings) -> dict[str, list[str]]:
         "desk": desk_command(),
         "monitor": monitor_command(),
         "mlflow": [
-            *(str(bin_folder / "mlflow"), "server", "--host", "127.0.0.1", "--port", str(settings.mlflow_port), "--workers", "1"),
+            *(str(bin_folder / "mlflow"), "server", "--host", settings.bind, "--port", str(settings.mlflow_port), "--workers", "1"),
             *("--uvicorn-opts", "--log-level warning"),
             *("--artifacts-destination", settings.mlflow_artifacts.as_uri()),
         ],
@@ -122,9 +141,11 @@ def monitor() -> None:
 def prepare_state(settings: Settings) -> None:
     """Make the state folder ready: Dagster's configuration, the databases with their schema."""
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
+    if settings.cluster:
+        wiring.make_cluster_database(settings)
     instance_file = settings.dagster_home / "dagster.yaml"
     if not instance_file.exists():
-        shutil.copy(PROJECT / "dagster_home" / "dagster.yaml", instance_file)
+        shutil.copy(PROJECT / ("deploy/celery" if settings.cluster else "dagster_home") / "dagster.yaml", instance_file)
     settings.data.mkdir(parents=True, exist_ok=True)
     wiring.open_records(settings).close()
     wiring.open_registry(settings).versions()
@@ -185,5 +206,6 @@ def _registry_state(settings: Settings) -> tuple[str, bool, str]:
 def register(app: typer.Typer) -> None:
     """Add the commands to the root command."""
     app.command()(up)
+    app.command()(serve)
     app.command()(monitor)
     app.command()(health)

@@ -121,6 +121,11 @@ class Settings(BaseSettings):
     monitor_port: int = Field(default=9108, description="Where Prometheus and probes ask, on this machine.")
     mlflow_port: int = 5000
 
+    bind: str = Field(
+        default="127.0.0.1",
+        description="Address that desk, Dagster, MLflow and monitor listen on; another one needs a proxy that asks who comes.",
+    )
+    cluster: bool = Field(default=False, description="Whether runs go to Celery workers; `eye-dx cluster` and `eye-dx worker` say so.")
     dagster_url: SecretStr | None = Field(
         default=None, description="postgresql+psycopg://… of Dagster's storage in a cluster; default a schema of its own in the records."
     )
@@ -161,6 +166,12 @@ class Settings(BaseSettings):
     def _photos_go_first(self) -> "Settings":
         if self.keep_identities_days and (self.keep_photos_days or 0) > self.keep_identities_days:
             raise ValueError("EYE_DX_KEEP_PHOTOS_DAYS must not be longer than EYE_DX_KEEP_IDENTITIES_DAYS: names stand in file names")
+        return self
+
+    @model_validator(mode="after")
+    def _a_proxy_stands_before(self) -> "Settings":
+        if self.bind not in ("127.0.0.1", "::1", "localhost") and self.desk_proxy is None:
+            raise ValueError("EYE_DX_BIND lets other machines in: name the reverse proxy before the desk with EYE_DX_DESK_PROXY too")
         return self
 
     @model_validator(mode="after")
@@ -246,13 +257,9 @@ class Settings(BaseSettings):
 
     @property
     def dagster_home(self) -> Path:
-        """Folder of Dagster's instance."""
-        return self.state / "dagster_home"
-
-    @property
-    def cluster_home(self) -> Path:
-        """Folder of Dagster's instance where runs go to Celery workers."""
-        return self.dagster_home / "cluster"
+        """Folder of Dagster's instance; that of a cluster has another configuration."""
+        home = self.state / "dagster_home"
+        return home / "cluster" if self.cluster else home
 
     @property
     def dagster_address(self) -> str:
@@ -343,27 +350,20 @@ def get_log_format() -> LogFormat:
 
 
 def child_environment(settings: Settings) -> dict[str, str]:
-    """The environment for processes we start: the same state folder, Dagster's home, and third parties held short."""
+    """The environment for processes we start: the same state folder, Dagster's home, and third parties held short.
+
+    Raises:
+        BadSettings: it is to be a cluster, and there is no RabbitMQ or no PostgreSQL.
+    """
     ours = {
         "EYE_DX_STATE_DIR": str(settings.state),
         "DAGSTER_HOME": str(settings.dagster_home),
         "MLFLOW_BACKEND_STORE_URI": settings.mlflow_address,  # for its server, which `eye-dx up` starts
     }
+    if settings.cluster:  # Dagster's instance file finds its database and its broker there
+        address, broker = settings.dagster_address, settings.celery_broker_address
+        ours |= {"EYE_DX_CLUSTER": "true", "EYE_DX_DAGSTER_URL": address, "EYE_DX_CELERY_BROKER": broker}
     return dict(os.environ) | _THIRD_PARTY_ENVIRONMENT | ours  # noqa: TID251
-
-
-def cluster_environment(settings: Settings) -> dict[str, str]:
-    """The same for processes of a cluster: Dagster's instance file finds its database and its broker there.
-
-    Raises:
-        BadSettings: there is no RabbitMQ or no PostgreSQL.
-    """
-    ours = {
-        "DAGSTER_HOME": str(settings.cluster_home),
-        "EYE_DX_DAGSTER_URL": settings.dagster_address,
-        "EYE_DX_CELERY_BROKER": settings.celery_broker_address,
-    }
-    return child_environment(settings) | ours
 
 
 def adopt_environment(settings: Settings) -> None:

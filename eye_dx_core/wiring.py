@@ -117,8 +117,7 @@ def make_cluster_database(settings: Settings) -> None:
     """
     from eye_dx_core.records.engine import make_database
 
-    if settings.dagster_url is None:
-        _ = settings.dagster_address
+    if settings.dagster_url is None and settings.dagster_address:
         make_database(settings.records_address, schema=DAGSTER_SCHEMA)
 
 

@@ -35,10 +35,10 @@ def desk_of(settings: Settings) -> Desk:
 
 
 def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
-    """How the desk is served: on this machine only, whatever stands before it."""
+    """How the desk is served: on this machine only, unless a proxy is named that stands before it."""
     return uvicorn.Config(
         app,
-        host="127.0.0.1",
+        host=settings.bind,
         port=settings.desk_port,
         log_level="warning",
         log_config=LOGGING_CONFIG if settings.log_format is LogFormat.TEXT else None,

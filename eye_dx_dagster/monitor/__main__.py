@@ -28,7 +28,7 @@ def run(settings: Settings) -> None:
     with dg.DagsterInstance.get() as instance:
         watch = Watch(settings, instance, names_of(defs), version=version("eye-dx"))
         try:
-            server = open_server(application(watch), settings.monitor_port)
+            server = open_server(application(watch), settings.bind, settings.monitor_port)
         except OSError:
             raise BadSettings(f"port {settings.monitor_port} is taken: choose another with EYE_DX_MONITOR_PORT") from None
         serve(server, watch.begin)

@@ -159,7 +159,8 @@ def champion(state: ChampionState | None) -> Iterator[Metric]:
 
 def platform(state: PlatformState | None) -> Iterator[Metric]:
     """Dagster's daemon, what runs and what ticks."""
-    yield _gauge("runs", "Dagster runs that are QUEUED or STARTED now.", ["job_name", "state"], _of(state, lambda one: list(one.runs.items())))
+    runs = _of(state, lambda one: list(one.runs.items()))
+    yield _gauge("runs", "Dagster runs that are QUEUED or STARTED now.", ["job_name", "state"], runs)
     yield _gauge(
         "tick_timestamp_seconds",
         "When a sensor or schedule last ticked.",

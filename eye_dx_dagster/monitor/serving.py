@@ -10,7 +10,6 @@ from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
 
 from eye_dx_dagster.monitor.watch import Watch
 
-HOST = "127.0.0.1"
 _SLOWEST_SECONDS = 10
 
 
@@ -60,13 +59,13 @@ def _say(start: StartResponse, status: str, body: dict[str, object]) -> Iterable
     return [content]
 
 
-def open_server(application: WSGIApplication, port: int) -> WSGIServer:
-    """Listen on this machine only: neither metrics nor probes have a login.
+def open_server(application: WSGIApplication, host: str, port: int) -> WSGIServer:
+    """Listen: on this machine as a rule, for neither metrics nor probes have a login.
 
     Raises:
         OSError: the port is taken.
     """
-    return make_server(HOST, port, application, server_class=_Server, handler_class=_Handler)
+    return make_server(host, port, application, server_class=_Server, handler_class=_Handler)
 
 
 def serve(server: WSGIServer, begin: Callable[[], None]) -> None:

@@ -10,9 +10,8 @@ import dagster as dg
 import psutil
 import pytest
 
-from eye_dx_cli.cluster import prepare_cluster
 from eye_dx_core.queue.topology import QueueNames
-from eye_dx_core.settings import cluster_environment
+from eye_dx_core.settings import child_environment
 from tests.faults.installation import Installation
 from tests.faults.own_servers import own_rabbit
 from tests.services import own_postgres
@@ -23,9 +22,7 @@ class Cluster(Installation):
 
     diagnosis_runs = 2
 
-    def __init__(self, folder: Path, queue_url: str, records_url: str, names: QueueNames) -> None:
-        super().__init__(folder, queue_url, records_url, names)
-        prepare_cluster(self.settings)
+    is_cluster = True
 
     def command(self) -> list[str]:
         return [sys.executable, "-c", "from eye_dx_cli.main import run; run()", "cluster", "--workers", "2", "--places", "2"]
@@ -37,9 +34,9 @@ class Cluster(Installation):
     def instance(self) -> Iterator[dg.DagsterInstance]:
         """Dagster's own view of the runs, in PostgreSQL."""
         with pytest.MonkeyPatch.context() as patch:
-            for name, value in cluster_environment(self.settings).items():
+            for name, value in child_environment(self.settings).items():
                 patch.setenv(name, value)
-            with dg.DagsterInstance.from_config(str(self.settings.cluster_home)) as instance:
+            with dg.DagsterInstance.from_config(str(self.settings.dagster_home)) as instance:
                 yield instance
 
     def workers(self) -> list[psutil.Process]:

@@ -33,6 +33,8 @@ GOOD = {"balanced_accuracy": 0.8, "worst_recall": 0.5, "chance": 0.125}
 class Installation:
     """Its settings, its queue and records as the outside sees them, and its daemon."""
 
+    is_cluster = False
+
     def __init__(self, folder: Path, queue_url: str, records_url: str, names: QueueNames) -> None:
         self.names = names
         self.ports = {f"EYE_DX_{name}_PORT": str(free_port()) for name in ("DAGSTER", "MLFLOW", "DESK", "MONITOR")}
@@ -42,6 +44,7 @@ class Installation:
             records_url=records_url,
             queue_names=names,
             vault_keys=A_KEY,  # pyright: ignore[reportArgumentType] - read as the environment gives it
+            cluster=self.is_cluster,
             lease_seconds=2,
             linger_seconds=300,
         )

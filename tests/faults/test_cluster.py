@@ -7,7 +7,7 @@ import dagster as dg
 import psutil
 import pytest
 
-from eye_dx_core.settings import cluster_environment
+from eye_dx_core.settings import child_environment
 from eye_dx_dagster.cluster.queues import WORKER_TAG
 from eye_dx_demo.dagster_runs import launch_job
 from tests.faults.cluster import Cluster, own_worker_cluster
@@ -72,7 +72,7 @@ def test_a_pool_holds_across_workers_and_a_run_is_cancelled_where_it_works(tmp_p
         cluster.start_daemon()
         cluster.send(0)
         cluster.wait(lambda: instance.get_runs(STARTED), 120)
-        environment = cluster_environment(cluster.settings) | cluster.told()
+        environment = child_environment(cluster.settings) | cluster.told()
         asked = [launch_job("diagnosis_job", environment) for _ in range(2)]
 
         most = 0
