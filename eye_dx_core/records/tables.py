@@ -48,7 +48,7 @@ metadata = MetaData(
     }
 )
 
-# `sealed` columns are ciphertext by `eye_dx_core.vault`.
+# `sealed` columns are ciphertext by `eye_dx_core.vault`. `run_id` names the orchestrator's run that wrote the row.
 
 # Patient id to identity. It is the only table that knows who a patient is.
 vault = Table(
@@ -84,6 +84,7 @@ cases = Table(
     Column("needs_second", Boolean, nullable=False),
     Column("held_by", String(64)),
     Column("held_until", Float, nullable=False),
+    Column("run_id", String(64)),
     UniqueConstraint("producer", "message_id"),
     Index("ix_cases_state_received_at", "state", "received_at"),
     Index("ix_cases_work", "state", "work_order", "received_at", "case_id"),
@@ -107,6 +108,7 @@ diagnoses = Table(
     Column("model_version", String(64), nullable=False),
     Column("diagnosed_at", UtcDateTime, nullable=False),
     Column("sealed", LargeBinary, nullable=False),
+    Column("run_id", String(64)),
 )
 
 reviews = Table(
@@ -125,6 +127,7 @@ reports = Table(
     Column("case_id", ForeignKey("cases.case_id"), primary_key=True),
     Column("written_at", UtcDateTime, nullable=False),
     Column("sealed", LargeBinary, nullable=False),
+    Column("run_id", String(64)),
 )
 
 outbox = Table(

@@ -70,7 +70,7 @@ def test_on_the_last_try_the_template_writes_and_the_report_says_why(reviewed: M
 
 
 def test_records_that_are_down_are_not_taken_for_a_silent_model(reviewed: MemoryRecords, tmp_path: Path):
-    def down(*_: object) -> bool:
+    def down(*_: object, **__: object) -> bool:
         raise ServiceUnavailable("the records did not answer")
 
     reviewed.add_report = down  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,5 +1,6 @@
 """The diagnosis job: drain the queues, let the model read, send the results. Started by the sensors, with no payload."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -33,7 +34,7 @@ def drain_screenings(
     from eye_dx_core.queue.draining import drain_screenings as drain
 
     with as_discreet_failures():
-        result = drain(queue, records, names=settings.queue_names, limit=settings.drain_limit, now=utc_now)
+        result = drain(queue, records, names=settings.queue_names, limit=settings.drain_limit, now=utc_now, run_id=context.run_id)
     context.add_output_metadata(result.model_dump())
 
 
@@ -89,7 +90,7 @@ def stay_ready(
         if not any(find_screenings(settings, queue, records).values()):
             return False
         is_busy = True
-        drain(queue, records, names=settings.queue_names, limit=settings.drain_limit, now=utc_now)
+        drain(queue, records, names=settings.queue_names, limit=settings.drain_limit, now=utc_now, run_id=context.run_id)
         if records.find_work().to_diagnose:
             diagnosed, _ = read_waiting_cases(context, settings, records, registry)
             context.log.info("%s cases read", diagnosed)
@@ -129,7 +130,7 @@ def read_waiting_cases(context: dg.OpExecutionContext, settings: Settings, recor
         records,
         wiring.load_predictor(registry, champion, settings),
         wiring.photo_intake(settings),
-        outlet=wiring.diagnosis_outlet(settings),
+        outlet=replace(wiring.diagnosis_outlet(settings), run_id=context.run_id),
         limit=_READ_TOGETHER,
         micro_batch=settings.micro_batch,
         lease_seconds=settings.lease_seconds,
