@@ -87,8 +87,8 @@ cases = Table(
     Column("run_id", String(64)),
     UniqueConstraint("producer", "message_id"),
     Index("ix_cases_state_received_at", "state", "received_at"),
-    Index("ix_cases_work", "state", "work_order", "received_at", "case_id"),
-    Index("ix_cases_state_review_due_at", "state", "review_due_at"),
+    # No index of its own for what is overdue: SQLite would take it, and sort all that it finds.
+    Index("ix_cases_work", "state", "work_order", "received_at", "case_id", "review_due_at"),
     Index("ix_cases_state_needs_second", "state", "needs_second"),
 )
 

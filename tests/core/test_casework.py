@@ -86,9 +86,9 @@ def test_without_a_configured_model_the_template_is_no_fallback(reviewed: Memory
 def test_a_patient_who_is_erased_while_the_report_is_written_leaves_no_page(reviewed: MemoryRecords, tmp_path: Path):
     patient_id, keep = "P2025001", reviewed.add_report
 
-    def erase_first(*given: object) -> bool:
+    def erase_first(*given: object, **named: object) -> bool:
         reviewed.erase_patient(patient_id, AuditEvent(at=NOON, actor="a", action="erase", subject="s"))
-        return keep(*given)  # pyright: ignore[reportArgumentType]
+        return keep(*given, **named)  # pyright: ignore[reportArgumentType]
 
     reviewed.add_report = erase_first  # pyright: ignore[reportAttributeAccessIssue]
 
