@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import RLock
@@ -10,12 +11,14 @@ from eye_dx_core.errors import ConflictingMessage, NotFound
 from eye_dx_core.records.audit import GENESIS, AuditEntry, AuditEvent, chain
 from eye_dx_core.records.figures import DayFigures, figures_of
 from eye_dx_core.records.memory_desk import MemoryDesk
+from eye_dx_core.records.memory_shadows import MemoryShadows
 from eye_dx_core.records.outgoing import OutboxMessage
 from eye_dx_core.records.port import FARTHEST_SECONDS, MAX_ATTEMPTS, Backlog, CaseRecord, Rejection, Runs, Work, pause_after
 from eye_dx_core.schema.case import Case, Identity, Screening
 from eye_dx_core.schema.diagnosis import AiDiagnosis
 from eye_dx_core.schema.report import DiagnosisReport
 from eye_dx_core.schema.review import DoctorReview
+from eye_dx_core.schema.shadow import ShadowReading
 
 
 @dataclass
@@ -35,6 +38,7 @@ class HeldCase:
     held_until: float = 0.0
     needs_second: bool = False
     runs: Runs = field(default_factory=Runs)
+    shadows: dict[str, ShadowReading] = field(default_factory=dict[str, ShadowReading])
 
     @property
     def is_undiagnosed(self) -> bool:
@@ -62,12 +66,12 @@ def _is_over(until: float) -> bool:
     return not time.time() < until <= time.time() + FARTHEST_SECONDS
 
 
-class MemoryRecords(MemoryDesk):
+class MemoryRecords(MemoryDesk, MemoryShadows):
     """The port `Records` in dictionaries, one lock around each method."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._lock = RLock()
+        self._lock: AbstractContextManager[object] = RLock()
         self._held: dict[str, HeldCase] = {}
         self._identities: dict[str, Identity] = {}
         self._outbox: dict[str, OutboxMessage] = {}
@@ -336,6 +340,7 @@ class MemoryRecords(MemoryDesk):
             for held in self._of_patient(patient_id):
                 held.case, held.raw, held.has_photos = held.case.without_traces(), None, False
                 self._drop_notes(held.case.case_id)
+                held.shadows.clear()
             self._identities.pop(patient_id, None)
             self.add_audit(event)
             return True

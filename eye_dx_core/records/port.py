@@ -11,6 +11,7 @@ from eye_dx_core.records.custody import Custody
 from eye_dx_core.records.desk import Desk
 from eye_dx_core.records.figures import Figures
 from eye_dx_core.records.outgoing import OutboxMessage
+from eye_dx_core.records.shadows import Shadows
 from eye_dx_core.schema.case import Case
 from eye_dx_core.schema.diagnosis import AiDiagnosis
 from eye_dx_core.schema.frozen import Frozen
@@ -86,7 +87,7 @@ def pause_after(attempts: int) -> float:
     return min(FARTHEST_SECONDS, 15.0 * 2 ** min(attempts, 20))
 
 
-class Records(Custody, Desk, Accounts, Figures, Protocol):
+class Records(Custody, Desk, Accounts, Figures, Shadows, Protocol):
     """The state of every case. Each method is one transaction; `add_` methods may be repeated without harm.
 
     Every method raises `ServiceUnavailable` when the database does not answer. What tells of a person is sealed on its way

@@ -30,6 +30,7 @@ from eye_dx_core.records.sql_accounts import SqlAccounts
 from eye_dx_core.records.sql_custody import SqlCustody, keep_identity, prove_key
 from eye_dx_core.records.sql_daily import SqlDaily, take_figures
 from eye_dx_core.records.sql_desk import SqlDesk, put_on_work_list
+from eye_dx_core.records.sql_shadows import SqlShadows
 from eye_dx_core.records.tables import cases, diagnoses, inbox, outbox, rejections, reports, reviews
 from eye_dx_core.schema.case import Case
 from eye_dx_core.schema.diagnosis import AiDiagnosis
@@ -41,7 +42,7 @@ _CHUNK = 500
 _log = logging.getLogger(__name__)
 
 
-class SqlRecords(SqlCustody, SqlDaily, SqlDesk, SqlAccounts):
+class SqlRecords(SqlCustody, SqlDaily, SqlDesk, SqlAccounts, SqlShadows):
     """The port `Records` by SQLAlchemy. The schema is brought up to date when it is opened.
 
     Raises:

@@ -157,6 +157,18 @@ figures = Table(
     Column("sealed", LargeBinary, nullable=False),
 )
 
+# What a challenger said of a case; `reading_id` is case and checkpoint.
+shadow_readings = Table(
+    "shadow_readings",
+    metadata,
+    Column("reading_id", String(160), primary_key=True),
+    Column("case_id", ForeignKey("cases.case_id"), nullable=False, index=True),
+    Column("checkpoint_sha256", String(64), nullable=False),
+    Column("read_at", UtcDateTime, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Index("ix_shadow_readings_checkpoint_sha256_read_at", "checkpoint_sha256", "read_at"),
+)
+
 rejections = Table(
     "rejections",
     metadata,
