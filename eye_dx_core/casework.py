@@ -89,7 +89,7 @@ def diagnose_waiting(
         cases = records.claim_undiagnosed(limit=min(micro_batch, limit - len(done) - len(failed)), lease_seconds=lease_seconds)
         if not cases:
             break
-        for case, diagnosis in _read_together_or_alone(cases, predictor, photos, now, failed, rules=outlet.rules):
+        for case, diagnosis in read_together_or_alone(cases, predictor, photos, now, failed, rules=outlet.rules):
             if records.add_diagnosis(diagnosis, [announce(case, diagnosis, now=now())], run_id=outlet.run_id):
                 done.append(diagnosis)
     for case_id, error in failed.items():
@@ -100,7 +100,7 @@ def diagnose_waiting(
     return tuple(done)
 
 
-def _read_together_or_alone(
+def read_together_or_alone(
     cases: Sequence[Case],
     predictor: "Predictor",
     photos: "PhotoIntake",
