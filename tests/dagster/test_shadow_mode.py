@@ -20,6 +20,7 @@ from eye_dx_core.shadowing import ShadowPass, shadow_waiting
 from eye_dx_dagster.defs.diagnosis import jobs
 from eye_dx_dagster.defs.diagnosis.jobs import diagnosis_job, utc_now
 from eye_dx_dagster.defs.diagnosis.sensors import screening_sensor
+from eye_dx_dagster.defs.reports.shadow import shadow_report, shadow_report_schedule
 from tests.builders import NOON, a_case, a_nested_body
 from tests.checkpoints import a_checkpoint
 from tests.dagster.test_case_flow import GOOD, NAMES, Clinic
@@ -238,3 +239,33 @@ def test_no_patient_is_named_in_the_events_of_shadow_mode(clinic: ShadowClinic):
     said = " ".join(str(entry) for entry in clinic.instance.all_logs(result.run_id))
     for secret in ("测试甲", "13800138000", "Name_of_patient", "P2025001"):
         assert secret not in said
+
+
+def test_the_shadow_report_tells_of_the_present_challenger_and_says_why_there_is_nothing_to_tell(clinic: ShadowClinic):
+    def report() -> dict[str, dg.MetadataValue]:
+        given = {name: clinic.resources[name] for name in ("settings", "records", "registry")}
+        result = dg.materialize([shadow_report], resources=given, instance=clinic.instance)
+        (made,) = result.asset_materializations_for_node("shadow_report")
+        return dict(made.metadata)
+
+    assert "registry challenge" in str(report()["why"].value)
+    clinic.challenge()
+    assert report()["why"].value == "it has read nothing yet"
+    for number in range(3):
+        clinic.send(a_nested_body(f"P{number}", photos=("OD.jpg", "OS.jpg")), f"m-{number}")
+    assert clinic.run(diagnosis_job).success
+
+    told = report()
+
+    assert (told["cases"].value, told["challenger"].value, told["champion"].value) == (3, "2", "1")
+    assert "Shadow report: challenger v2 against champion v1" in str(told["report"].value)
+    for kind in ("html", "json"):
+        text = Path(str(told[kind].value)).read_text(encoding="utf-8")
+        assert not any(secret in text for secret in ("测试甲", "13800138000", "P0", "OD.jpg"))
+
+
+def test_the_night_writes_the_report_only_where_shadow_mode_is_on(monkeypatch: pytest.MonkeyPatch):
+    with dg.build_schedule_context() as context:
+        assert isinstance(shadow_report_schedule(context), dg.SkipReason)
+        monkeypatch.setenv("EYE_DX_SHADOW", "true")
+        assert isinstance(shadow_report_schedule(context), dg.RunRequest)
