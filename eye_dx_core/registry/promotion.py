@@ -114,7 +114,7 @@ def challenge(registry: ModelRegistry, version: str | None, *, reason: str, by: 
     No rule is asked: whether a version may be trusted is what shadow mode is to show.
 
     Raises:
-        PromotionRefused: no reason or name was given, or the version is the champion.
+        PromotionRefused: no reason or name was given, or the version is the champion, or has its weights.
         NotFound: there is no such version, no candidate, or no champion to read beside.
     """
     _require(reason, by)
@@ -126,6 +126,10 @@ def challenge(registry: ModelRegistry, version: str | None, *, reason: str, by: 
         raise NotFound("there is no champion to read beside: promote one first")
     if champion.version == chosen.version:
         raise PromotionRefused(f"version {chosen.version} is the champion: it cannot challenge itself")
+    if champion.checkpoint_sha256 == chosen.checkpoint_sha256:
+        raise PromotionRefused(
+            f"version {chosen.version} has the weights of the champion (version {champion.version}): they would always agree"
+        )
     registry.set_tags(chosen.version, _why("challenges", reason, by))
     registry.set_alias(CHALLENGER, chosen.version)
     return registry.get_version(chosen.version)

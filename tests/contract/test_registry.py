@@ -135,14 +135,19 @@ def test_promotion_needs_a_reason_and_a_better_model(registry: ModelRegistry, ch
         rollback(registry, reason="x", by="y")
 
 
-def test_a_challenger_is_named_with_a_reason_beside_a_champion_and_never_is_the_champion(registry: ModelRegistry, checkpoint: Path):
+def test_a_challenger_is_named_with_a_reason_beside_a_champion_and_never_is_the_champion(
+    registry: ModelRegistry, checkpoint: Path, tmp_path: Path
+):
     first = registry.add_candidate(checkpoint, metrics=GOOD, tags={})
     with pytest.raises(NotFound, match="no champion to read beside"):
         challenge(registry, None, reason="new trunk", by="Dr. Test")
     promote(registry, None, reason="first", by="Dr. Test")
     with pytest.raises(PromotionRefused, match="cannot challenge itself"):
         challenge(registry, first.version, reason="new trunk", by="Dr. Test")
-    second = registry.add_candidate(checkpoint, metrics=GOOD | {"worst_recall": 0.0}, tags={})
+    registry.add_candidate(checkpoint, metrics=GOOD, tags={})
+    with pytest.raises(PromotionRefused, match="has the weights of the champion"):
+        challenge(registry, None, reason="new trunk", by="Dr. Test")
+    second = registry.add_candidate(a_checkpoint(tmp_path / "other", seed=4), metrics=GOOD | {"worst_recall": 0.0}, tags={})
     with pytest.raises(PromotionRefused, match="a reason"):
         challenge(registry, None, reason=" ", by="Dr. Test")
 
