@@ -9,7 +9,7 @@ from eye_dx_core import wiring
 from eye_dx_core.registry.port import TRAINED_ON
 from eye_dx_core.settings import get_settings
 
-app = typer.Typer(help="List, promote and roll back model versions.", no_args_is_help=True)
+app = typer.Typer(help="List, promote, roll back and compare model versions.", no_args_is_help=True)
 
 Reason = Annotated[str, typer.Option(help="Why; kept with the version.")]
 By = Annotated[str, typer.Option(help="Who decided.")]
@@ -44,6 +44,19 @@ def promote(
 
     promoted = promotion.promote(wiring.open_registry(get_settings()), version, reason=reason, by=by)
     console.print(f"version {promoted.version.version} is champion: {promoted.decision.reason}")
+
+
+@app.command()
+def challenge(
+    reason: Reason, by: By, version: Annotated[str | None, typer.Argument(help="Version; default is the candidate.")] = None
+) -> None:
+    """Let a version read beside the champion, silently; EYE_DX_SHADOW=true switches it on, the asset shadow_report compares."""
+    from eye_dx_core.registry import promotion
+
+    settings = get_settings()
+    challenger = promotion.challenge(wiring.open_registry(settings), version, reason=reason, by=by)
+    hint = "" if settings.shadow else "; it reads nothing until EYE_DX_SHADOW=true"
+    console.print(f"version {challenger.version} is the challenger{hint}")
 
 
 @app.command()

@@ -41,24 +41,29 @@ _GAPS = {"deleted": PictureGap.DELETED, "missing": PictureGap.UNAVAILABLE, "forb
 
 @dataclass(frozen=True)
 class DiagnosisOutlet:
-    """How AI results go out: to the queues of `names`, with what was not assessed told by `not_assessed`, and urgency by `rules`."""
+    """How AI results go out: to the queues of `names`, with what was not assessed told by `not_assessed`, and urgency by `rules`.
+
+    `run_id` names the orchestrator's run that does it.
+    """
 
     names: QueueNames
     not_assessed: NotAssessed = NotAssessed.NULL
     rules: RoutingRules = field(default_factory=shipped_rules)
+    run_id: str | None = None
 
 
 @dataclass(frozen=True)
 class ReportOutlet:
     """Where reports go: pages and PDFs into `folder`, with dates in `timezone`, announcements to the queues of `names`.
 
-    Their pictures come by `photos`; without it, the pages say that there are none.
+    Their pictures come by `photos`; without it, the pages say that there are none. `run_id` names the orchestrator's run that does it.
     """
 
     folder: Path
     timezone: ZoneInfo
     names: QueueNames
     photos: "PhotoIntake | None" = None
+    run_id: str | None = None
 
 
 def diagnose_waiting(
@@ -85,8 +90,8 @@ def diagnose_waiting(
         cases = records.claim_undiagnosed(limit=min(micro_batch, limit - len(done) - len(failed)), lease_seconds=lease_seconds)
         if not cases:
             break
-        for case, diagnosis in _read_together_or_alone(cases, predictor, photos, now, failed, rules=outlet.rules):
-            if records.add_diagnosis(diagnosis, [announce(case, diagnosis, now=now())]):
+        for case, diagnosis in read_together_or_alone(cases, predictor, photos, now, failed, rules=outlet.rules):
+            if records.add_diagnosis(diagnosis, [announce(case, diagnosis, now=now())], run_id=outlet.run_id):
                 done.append(diagnosis)
     for case_id, error in failed.items():
         if isinstance(error, ServiceUnavailable):
@@ -96,7 +101,7 @@ def diagnose_waiting(
     return tuple(done)
 
 
-def _read_together_or_alone(
+def read_together_or_alone(
     cases: Sequence[Case],
     predictor: "Predictor",
     photos: "PhotoIntake",
@@ -197,7 +202,8 @@ def report_case(
     )
     # The page first: if we die in between, the row is missing and the page is written again with the same content.
     save_report_page(material_of(records, record.model_copy(update={"report": report}), photos=outlet.photos), outlet)
-    is_new = records.add_report(report, [announce_report(record.case, record.diagnosis, report, names=outlet.names, now=now())])
+    message = announce_report(record.case, record.diagnosis, report, names=outlet.names, now=now())
+    is_new = records.add_report(report, [message], run_id=outlet.run_id)
     if not is_new and records.find_report(case_id) is None:
         # Erased while it was written: the page tells of a person whom nobody may know any more.
         delete_report_files(outlet.folder, case_id)

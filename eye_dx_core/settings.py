@@ -83,6 +83,10 @@ class Settings(BaseSettings):
         description="How long a diagnosis run stays ready, with the model in memory, when nothing comes.",
     )
     micro_batch: int = Field(default=8, ge=1, description="Cases that are read and stored together.")
+    shadow: bool = Field(
+        default=False,
+        description="Whether the registry's challenger silently reads what the champion has read; its word goes into a report alone.",
+    )
     engine: EngineName | None = Field(
         default=None, description="What computes the answers: torch-float32, …; default the fastest that passed `eye-dx model optimise`."
     )

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from eye_dx_core.inference.workers import PhotoWorkers
     from eye_dx_core.retention import Shelves, Terms
     from eye_dx_core.routing.rules import RoutingRules
+    from eye_dx_core.shadowing import Readers
 
 
 def open_queue(settings: Settings) -> Queue:
@@ -198,6 +199,13 @@ def load_predictor(registry: ModelRegistry, version: ModelVersion, settings: Set
 
 _loaded: "dict[tuple[str, str, str, Path, EngineName | None], Predictor]" = {}
 """The predictor that was used last, by version, hash of the weights, folder of engines and wanted engine."""
+
+
+def load_readers(registry: ModelRegistry, *, champion: ModelVersion, challenger: ModelVersion, settings: Settings) -> "Readers":
+    """Both predictors of shadow mode, in memory together."""
+    from eye_dx_core.shadowing import Readers
+
+    return Readers(champion=load_predictor(registry, champion, settings), challenger=load_predictor(registry, challenger, settings))
 
 
 def open_predictor(checkpoint: Path, settings: Settings) -> "Predictor":

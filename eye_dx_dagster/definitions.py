@@ -16,6 +16,7 @@ from eye_dx_dagster.defs.registry import jobs as registry
 from eye_dx_dagster.defs.reports import assets as reports
 from eye_dx_dagster.defs.reports import jobs as report_jobs
 from eye_dx_dagster.defs.reports import sensors as report_sensors
+from eye_dx_dagster.defs.reports import shadow
 from eye_dx_dagster.defs.training import assets as training
 from eye_dx_dagster.defs.training import checks as training_checks
 from eye_dx_dagster.resources import RESOURCES
@@ -44,7 +45,14 @@ training_job = dg.define_asset_job(
 )
 
 defs = dg.Definitions(
-    assets=[*TRAINING_ASSETS, corrections.corrected_labels, reports.daily_diagnosis_report, report_jobs.LANGUAGE_MODEL, flow.message_flow],
+    assets=[
+        *TRAINING_ASSETS,
+        corrections.corrected_labels,
+        reports.daily_diagnosis_report,
+        shadow.shadow_report,
+        report_jobs.LANGUAGE_MODEL,
+        flow.message_flow,
+    ],
     asset_checks=[*dataset_checks.CHECKS, *training_checks.CHECKS],
     jobs=[
         training_job,
@@ -54,6 +62,7 @@ defs = dg.Definitions(
         diagnosis.delivery_job,
         report_jobs.report_job,
         reports.daily_report_job,
+        shadow.shadow_report_job,
         retention.retention_job,
         flow.message_flow_job,
     ],
@@ -65,6 +74,6 @@ defs = dg.Definitions(
         # Without it the eager condition of the imbalance report would never be looked at.
         dg.AutomationConditionSensorDefinition("automation_sensor", target=dg.AssetSelection.groups("dataset")),
     ],
-    schedules=[reports.daily_report_schedule, retention.retention_schedule, flow.message_flow_schedule],
+    schedules=[reports.daily_report_schedule, retention.retention_schedule, shadow.shadow_report_schedule, flow.message_flow_schedule],
     resources=RESOURCES,
 )

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -22,7 +23,8 @@ from eye_dx_core.registry.port import CHAMPION
 from eye_dx_core.schema.message import parse_screening
 from eye_dx_core.settings import Settings, adopt_environment, child_environment, get_settings
 from eye_dx_demo import outcome
-from eye_dx_demo.dagster_runs import follow_run, launch_job, materialize_partition, running_daemon
+from eye_dx_demo.dagster_runs import find_path, follow_run, launch_job, materialize_partition, running_daemon
+from eye_dx_demo.desk_visit import DeskVisit, add_doctor, running_desk
 from eye_dx_demo.screenings import DemoScreening, draw_screenings, messages_of
 
 _RUN_TIMEOUT, _WAIT_SECONDS = 600, 180
@@ -69,13 +71,15 @@ def run_demo(settings: Settings) -> list[str]:
             step(2, "Training in Dagster: manifest, imbalance report, splits, checkpoint, evaluation, candidate; then promotion")
             follow_run(instance, launch_job("training_job", environment), show=console.print, timeout_seconds=_RUN_TIMEOUT)
             promote_candidate(instance, environment)
-            return run_cases(settings, queue, records, environment, tag)
+            return run_cases(settings, queue, records, environment, instance, tag)
     finally:
         queue.close()
         records.close()
 
 
-def run_cases(settings: Settings, queue: Queue, records: Records, environment: dict[str, str], tag: str) -> list[str]:
+def run_cases(
+    settings: Settings, queue: Queue, records: Records, environment: dict[str, str], instance: dg.DagsterInstance, tag: str
+) -> list[str]:
     """Steps 3 to 6: publish, wait for sensor-driven runs, review, wait for reports, show."""
     step(3, "Screenings onto the queue, in every wire format; among them a broken photo, a message that is no JSON and a repeat")
     screenings = draw_screenings(settings.data / "incoming", tag=tag, names=settings.queue_names)
@@ -87,12 +91,21 @@ def run_cases(settings: Settings, queue: Queue, records: Records, environment: d
     console.print(f"  {len(sent)} messages published")
 
     case_ids = {case_id_of(one): one for one in screenings if one.is_readable}
-    step(4, "The sensors see them and start runs: drain, diagnose, deliver")
-    results = outcome.collect(queue, outcome.ai_queues(settings), set(case_ids), timeout_seconds=_WAIT_SECONDS, show=show_ai_result)
+    with running_desk(environment, settings.dagster_home / "demo-desk.log") as address:
+        step(4, "The sensors see them and start runs: drain, diagnose, deliver")
+        doctor = add_doctor(tag, environment)
+        results = outcome.collect(queue, outcome.ai_queues(settings), set(case_ids), timeout_seconds=_WAIT_SECONDS, show=show_ai_result)
 
-    step(5, "Doctors review, by queue and by command line; report runs write and deliver")
-    review_cases(settings, queue, records, environment, list(case_ids))
-    reports = outcome.collect(queue, outcome.report_queues(settings), set(case_ids), timeout_seconds=_WAIT_SECONDS, show=show_report)
+        step(5, "Doctors review, at the desk, by queue and by command line; report runs write and deliver")
+        by_command_line, at_desk, *by_queue = case_ids
+        with closing(DeskVisit(address, doctor)) as visit:
+            visit.review(records.get_case_record(at_desk))
+            review_by_command_line(by_command_line, environment)
+            review_by_queue(settings, queue, records, by_queue)
+            console.print(f"  {len(case_ids)} reviews given: one signed at the desk, one with `eye-dx review`, the others by queue")
+            names = outcome.report_queues(settings)
+            reports = outcome.collect(queue, names, set(case_ids), timeout_seconds=_WAIT_SECONDS, show=show_report)
+            patient_link = visit.make_patient_link(at_desk)
 
     step(6, "What came out")
     today = f"{datetime.now(ZoneInfo(settings.timezone)):%Y-%m-%d}"
@@ -100,8 +113,11 @@ def run_cases(settings: Settings, queue: Queue, records: Records, environment: d
     found = [records.get_case_record(case_id) for case_id in case_ids if case_id in results]
     outcome.show_cases(settings, found, case_ids)
     dead = outcome.show_dead_letters(queue, {one.message_id for one in screenings if not one.is_readable})
+    signed = records.get_case_record(at_desk)
+    pdf = find_path(instance, signed.runs.wrote or "", at_desk)
+    outcome.show_signed_case(settings, signed, doctor, patient_link, pdf)
     outcome.show_where_to_look(settings, today)
-    return outcome.missing(found, case_ids, set(results), set(reports), dead)
+    return outcome.missing(found, case_ids, set(results), set(reports), dead) + outcome.missing_of_desk(signed, pdf)
 
 
 def step(number: int, title: str) -> None:
@@ -137,18 +153,14 @@ def case_id_of(screening: DemoScreening) -> str:
     ).case_id
 
 
-def review_cases(settings: Settings, queue: Queue, records: Records, environment: dict[str, str], case_ids: list[str]) -> None:
-    """Review every case: the partner's by its own queue, one by command line, the others by ours."""
-    by_command_line = case_ids[0]
+def review_by_queue(settings: Settings, queue: Queue, records: Records, case_ids: list[str]) -> None:
+    """Review cases: the partner's by its own queue, the others by ours."""
     for case_id in case_ids:
         record = records.get_case_record(case_id)
-        if case_id == by_command_line:
-            review_by_command_line(case_id, environment)
-        elif record.case.external_id is not None:
+        if record.case.external_id is not None:
             queue.publish(settings.queue_names.partner_reviews, Message(body=partner_review(record)))
         else:
             queue.publish(settings.queue_names.reviews, Message(body=our_review(record), message_id=f"review-of-{case_id}"))
-    console.print(f"  {len(case_ids)} reviews given, one of them with `eye-dx review`")
 
 
 def review_by_command_line(case_id: str, environment: dict[str, str]) -> None:

@@ -101,6 +101,15 @@ def follow_run(instance: dg.DagsterInstance, run_id: str, *, show: Callable[[str
     raise EyeDxError(f"Dagster run {run_id} did not end within {timeout_seconds:.0f} s")
 
 
+def find_path(instance: dg.DagsterInstance, run_id: str, label: str) -> Path | None:
+    """The path that a run's steps noted under a label, or None."""
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_OUTPUT):
+        noted = entry.dagster_event.step_output_data.metadata.get(label) if entry.dagster_event else None
+        if isinstance(noted, dg.PathMetadataValue):
+            return Path(noted.path)
+    return None
+
+
 def _line_of(entry: dg.EventLogEntry) -> str | None:
     """What a person wants to know of an event: materialised assets, check results, failures, and what our code logged."""
     event = entry.dagster_event

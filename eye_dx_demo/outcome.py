@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -14,6 +15,7 @@ from eye_dx_core.schema.case import Laterality
 from eye_dx_core.schema.diagnosis import EyeDiagnosis, PhotoPrediction
 from eye_dx_core.schema.routing import NOT_SIGNED_EN, Routing
 from eye_dx_core.settings import Settings
+from eye_dx_demo.desk_visit import DeskUser
 from eye_dx_demo.screenings import DemoScreening
 
 
@@ -124,6 +126,33 @@ def show_dead_letters(queue: Queue, message_ids: set[str | None]) -> tuple[DeadL
     return letters
 
 
+def show_signed_case(settings: Settings, record: CaseRecord, doctor: DeskUser, patient_link: str, pdf: Path | None) -> None:
+    """The case that was signed at the desk: its pages, its runs and its report."""
+    desk, dagster = (f"http://127.0.0.1:{port}" for port in (settings.desk_port, settings.dagster_port))
+    case_id, runs = record.case.case_id, record.runs
+    console.print(
+        f"\nSigned at the desk:    {desk}/cases/{case_id}\n"
+        f"Why this report:       {desk}/cases/{case_id}/why\n"
+        f"The patient's link:    {desk}{patient_link}\n"
+        f"The report as PDF:     {pdf}\n"
+        f"Runs that made it:     {', '.join(f'{dagster}/runs/{run}' for run in (runs.read, runs.wrote))}\n"
+        f"Log in at {desk} as {doctor.user_name}, password {doctor.password} (an invented doctor: eye-dx users block {doctor.user_name}).\n"
+        "The desk and Dagster's UI do not run now: `make up` starts both, `.venv/bin/eye-dx desk` the desk alone.",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def missing_of_desk(record: CaseRecord, pdf: Path | None) -> list[str]:
+    """In what the case at the desk is not as it should be."""
+    lines = [] if record.review is not None and record.review.source == "desk" else ["the review that was signed at the desk"]
+    if pdf is None or not pdf.is_file():
+        lines.append("the PDF that the report run names")
+    if record.runs.read is None or record.runs.took_in is None:
+        lines.append("the runs that took the case in and read it")
+    return lines
+
+
 def show_where_to_look(settings: Settings, day: str) -> None:
     """Where a person goes from here."""
     console.print(
@@ -131,7 +160,7 @@ def show_where_to_look(settings: Settings, day: str) -> None:
         f"The day in numbers:   {settings.data / 'daily' / f'{day}.html'} and .pdf, .csv, .parquet\n"
         f"Look around:          make up, then http://127.0.0.1:{settings.dagster_port} (Dagster) "
         f"and http://127.0.0.1:{settings.mlflow_port} (MLflow)\n"
-        f"The doctor's desk:    http://127.0.0.1:{settings.desk_port}, after: eye-dx users add NAME --display 唐医生 --role doctor\n"
+        "Doctors of your own:  .venv/bin/eye-dx users add NAME --display 唐医生 --role doctor\n"
         "Command line:         .venv/bin/eye-dx --help, eye-dx health, eye-dx queue dead, eye-dx registry list\n"
         "Phantoms show that the platform works, not that a model is good.",
         soft_wrap=True,

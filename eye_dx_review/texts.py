@@ -122,6 +122,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "step": ("环节", "Step"),
     "what": ("内容", "What"),
     "not_recorded": ("未记录", "not recorded"),
+    "no_run": ("无运行记录（命令行，或早期版本）", "no run recorded (by command line, or an earlier version)"),
     "step_message": ("消息", "Message"),
     "step_run": ("接收运行", "Drain run"),
     "step_model": ("模型", "Model"),

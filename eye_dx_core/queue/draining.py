@@ -39,17 +39,19 @@ class DrainResult(Frozen):
         return DrainResult(**{field: getattr(self, field) + getattr(other, field) for field in DrainResult.model_fields})
 
 
-def drain_screenings(queue: Queue, records: Records, *, names: QueueNames, limit: int, now: Clock) -> DrainResult:
+def drain_screenings(
+    queue: Queue, records: Records, *, names: QueueNames, limit: int, now: Clock, run_id: str | None = None
+) -> DrainResult:
     """Store waiting screenings as cases and settle their messages.
 
     A message is settled only after its case is stored, so a crash in between brings the message again, and `add_case`
-    then finds that it knows the case.
+    then finds that it knows the case. `run_id` names the orchestrator's run that does it.
     """
 
     def take(delivery: Delivery) -> DrainResult:
         message = delivery.message
         case = parse_screening(message.body, source_queue=delivery.queue, message_id=message.message_id, received_at=now())
-        return _taken(is_new=records.add_case(case, message.body), unknown_fields=case.unknown_fields)
+        return _taken(is_new=records.add_case(case, message.body, run_id=run_id), unknown_fields=case.unknown_fields)
 
     return _drain(queue, records, names.screening_queues, take, limit=limit, now=now)
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import RLock
@@ -10,12 +11,14 @@ from eye_dx_core.errors import ConflictingMessage, NotFound
 from eye_dx_core.records.audit import GENESIS, AuditEntry, AuditEvent, chain
 from eye_dx_core.records.figures import DayFigures, figures_of
 from eye_dx_core.records.memory_desk import MemoryDesk
+from eye_dx_core.records.memory_shadows import MemoryShadows
 from eye_dx_core.records.outgoing import OutboxMessage
-from eye_dx_core.records.port import FARTHEST_SECONDS, MAX_ATTEMPTS, Backlog, CaseRecord, Census, Rejection, Work, pause_after
+from eye_dx_core.records.port import FARTHEST_SECONDS, MAX_ATTEMPTS, Backlog, CaseRecord, Census, Rejection, Runs, Work, pause_after
 from eye_dx_core.schema.case import Case, Identity, Screening
 from eye_dx_core.schema.diagnosis import AiDiagnosis
 from eye_dx_core.schema.report import DiagnosisReport
 from eye_dx_core.schema.review import DoctorReview
+from eye_dx_core.schema.shadow import ShadowReading
 
 
 @dataclass
@@ -34,6 +37,8 @@ class HeldCase:
     held_by: str | None = None
     held_until: float = 0.0
     needs_second: bool = False
+    runs: Runs = field(default_factory=Runs)
+    shadows: dict[str, ShadowReading] = field(default_factory=dict[str, ShadowReading])
 
     @property
     def is_undiagnosed(self) -> bool:
@@ -61,12 +66,12 @@ def _is_over(until: float) -> bool:
     return not time.time() < until <= time.time() + FARTHEST_SECONDS
 
 
-class MemoryRecords(MemoryDesk):
+class MemoryRecords(MemoryDesk, MemoryShadows):
     """The port `Records` in dictionaries, one lock around each method."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._lock = RLock()
+        self._lock: AbstractContextManager[object] = RLock()
         self._held: dict[str, HeldCase] = {}
         self._identities: dict[str, Identity] = {}
         self._outbox: dict[str, OutboxMessage] = {}
@@ -74,7 +79,7 @@ class MemoryRecords(MemoryDesk):
         self._rejections: list[Rejection] = []
         self._audit: list[AuditEntry] = []
 
-    def add_case(self, case: Case, raw: bytes) -> bool:
+    def add_case(self, case: Case, raw: bytes, *, run_id: str | None = None) -> bool:
         """See the port."""
         with self._lock:
             for held in self._held.values():
@@ -82,7 +87,7 @@ class MemoryRecords(MemoryDesk):
                     if held.case.body_sha256 != case.body_sha256:
                         raise ConflictingMessage("this message id came before with another body")
                     return False
-            self._held[case.case_id] = HeldCase(case, raw, has_photos=bool(case.screening.photos))
+            self._held[case.case_id] = HeldCase(case, raw, has_photos=bool(case.screening.photos), runs=Runs(took_in=run_id))
             if (patient := case.screening.patient) is not None and (told := case.identity) is not None:
                 known = self._identities.get(patient.patient_id, Identity())
                 self._identities[patient.patient_id] = known.model_copy(update=told.model_dump(exclude_none=True))
@@ -126,13 +131,13 @@ class MemoryRecords(MemoryDesk):
             if held is not None and held.claimed_until > 0:
                 held.attempts, held.claimed_until = held.attempts - 1, time.time() + min(after_seconds, FARTHEST_SECONDS)
 
-    def add_diagnosis(self, diagnosis: AiDiagnosis, outbox: Sequence[OutboxMessage]) -> bool:
+    def add_diagnosis(self, diagnosis: AiDiagnosis, outbox: Sequence[OutboxMessage], *, run_id: str | None = None) -> bool:
         """See the port."""
         with self._lock:
             held = self._held.get(diagnosis.case_id)
             if held is None or held.is_erased or held.diagnosis is not None:
                 return False
-            held.diagnosis = diagnosis
+            held.diagnosis, held.runs = diagnosis, held.runs.model_copy(update={"read": run_id})
             self._advance(held, outbox)
             return True
 
@@ -162,13 +167,13 @@ class MemoryRecords(MemoryDesk):
         held = self._held.get(case_id)
         return held.reviews[-1] if held and held.reviews else None
 
-    def add_report(self, report: DiagnosisReport, outbox: Sequence[OutboxMessage]) -> bool:
+    def add_report(self, report: DiagnosisReport, outbox: Sequence[OutboxMessage], *, run_id: str | None = None) -> bool:
         """See the port."""
         with self._lock:
             held = self._held.get(report.case_id)
             if held is None or held.is_erased or held.report is not None:
                 return False
-            held.report = report
+            held.report, held.runs = report, held.runs.model_copy(update={"wrote": run_id})
             self._advance(held, outbox)
             return True
 
@@ -232,6 +237,7 @@ class MemoryRecords(MemoryDesk):
                 report=held.report,
                 outbox=tuple(messages),
                 attempts=held.attempts,
+                runs=held.runs,
             )
 
     def case_records(self, *, since: datetime, until: datetime) -> Iterator[CaseRecord]:
@@ -348,6 +354,7 @@ class MemoryRecords(MemoryDesk):
             for held in self._of_patient(patient_id):
                 held.case, held.raw, held.has_photos = held.case.without_traces(), None, False
                 self._drop_notes(held.case.case_id)
+                held.shadows.clear()
             self._identities.pop(patient_id, None)
             self.add_audit(event)
             return True

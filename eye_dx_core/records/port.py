@@ -11,6 +11,7 @@ from eye_dx_core.records.custody import Custody
 from eye_dx_core.records.desk import Desk
 from eye_dx_core.records.figures import Figures
 from eye_dx_core.records.outgoing import OutboxMessage
+from eye_dx_core.records.shadows import Shadows
 from eye_dx_core.schema.case import Case
 from eye_dx_core.schema.diagnosis import AiDiagnosis
 from eye_dx_core.schema.frozen import Frozen
@@ -28,6 +29,17 @@ class Rejection(Frozen):
     rejected_at: AwareDatetime
 
 
+class Runs(Frozen):
+    """The orchestrator's runs that took a case in, let the AI read it and wrote its report; None: done by command line, or not yet.
+
+    They are kept beside the documents, not in them, so that no message and no report can carry one.
+    """
+
+    took_in: str | None = None
+    read: str | None = None
+    wrote: str | None = None
+
+
 class CaseRecord(Frozen):
     """Everything known of a case, as one value."""
 
@@ -37,6 +49,7 @@ class CaseRecord(Frozen):
     report: DiagnosisReport | None = None
     outbox: tuple[OutboxMessage, ...] = ()
     attempts: int = 0
+    runs: Runs = Runs()
 
 
 class Backlog(Frozen):
@@ -86,14 +99,15 @@ def pause_after(attempts: int) -> float:
     return min(FARTHEST_SECONDS, 15.0 * 2 ** min(attempts, 20))
 
 
-class Records(Custody, Desk, Accounts, Figures, Protocol):
+class Records(Custody, Desk, Accounts, Figures, Shadows, Protocol):
     """The state of every case. Each method is one transaction; `add_` methods may be repeated without harm.
 
     Every method raises `ServiceUnavailable` when the database does not answer. What tells of a person is sealed on its way
-    to any disk. Leases are `FARTHEST_SECONDS` long at most.
+    to any disk. Leases are `FARTHEST_SECONDS` long at most. `run_id` names the orchestrator's run that adds something; it is kept
+    with what was added first.
     """
 
-    def add_case(self, case: Case, raw: bytes) -> bool:
+    def add_case(self, case: Case, raw: bytes, *, run_id: str | None = None) -> bool:
         """Store a case and its message as it came; False when this message (producer and message id) is stored already.
 
         Identity (name, phone, birth date) goes to a table of its own.
@@ -134,7 +148,7 @@ class Records(Custody, Desk, Accounts, Figures, Protocol):
         """Give a claimed case back, now or when a pause is over; the claim does not count as an attempt."""
         ...
 
-    def add_diagnosis(self, diagnosis: AiDiagnosis, outbox: Sequence[OutboxMessage]) -> bool:
+    def add_diagnosis(self, diagnosis: AiDiagnosis, outbox: Sequence[OutboxMessage], *, run_id: str | None = None) -> bool:
         """Store a diagnosis with what announces it and end the claim (attempts start anew); False when the case has one already."""
         ...
 
@@ -155,7 +169,7 @@ class Records(Custody, Desk, Accounts, Figures, Protocol):
         """The newest review of a case, or None."""
         ...
 
-    def add_report(self, report: DiagnosisReport, outbox: Sequence[OutboxMessage]) -> bool:
+    def add_report(self, report: DiagnosisReport, outbox: Sequence[OutboxMessage], *, run_id: str | None = None) -> bool:
         """Store a report with what announces it and end the claim; False when the case has one already."""
         ...
 

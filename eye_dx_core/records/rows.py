@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, Table, select
 
 from eye_dx_core.records.outgoing import OutboxMessage
-from eye_dx_core.records.port import CaseRecord
+from eye_dx_core.records.port import CaseRecord, Runs
 from eye_dx_core.records.tables import cases, diagnoses, outbox, reports, reviews, vault
 from eye_dx_core.schema.case import Case, Identity
 from eye_dx_core.schema.diagnosis import AiDiagnosis
@@ -20,7 +20,7 @@ NOT_ON_WORK_LIST = 9
 """Place in the work list of what was not read yet: behind every urgency."""
 
 
-def case_row(case: Case, sealing: Vault) -> dict[str, Any]:
+def case_row(case: Case, sealing: Vault, *, run_id: str | None = None) -> dict[str, Any]:
     """A new case without its patient's identity."""
     patient = case.screening.patient
     return {
@@ -40,6 +40,7 @@ def case_row(case: Case, sealing: Vault) -> dict[str, Any]:
         "work_order": NOT_ON_WORK_LIST,
         "needs_second": False,
         "held_until": 0.0,
+        "run_id": run_id,
     }
 
 
@@ -68,12 +69,13 @@ def to_case(row: Row[Any, Any, Any, Any, Any], sealing: Vault) -> Case:
 
 
 def records_of(connection: Connection, case_ids: Sequence[str], sealing: Vault) -> list[CaseRecord]:
-    """Everything known of these cases, in five queries for any number of them."""
+    """Everything known of these cases, in six queries for any number of them."""
     said, written = (_contents(connection, table, case_ids, sealing) for table in (diagnoses, reports))
     latest_reviews = _contents(connection, reviews, case_ids, sealing, order=reviews.c.position)
     messages: dict[str, list[OutboxMessage]] = {}
     for row in connection.execute(select(outbox).where(outbox.c.case_id.in_(case_ids)).order_by(outbox.c.position)):
         messages.setdefault(row.case_id, []).append(to_outbox(row, sealing))
+    runs = {row.case_id: Runs(took_in=row[1], read=row[2], wrote=row[3]) for row in connection.execute(_runs(case_ids))}
     found: list[CaseRecord] = []
     for row in connection.execute(case_rows().where(cases.c.case_id.in_(case_ids))):
         diagnosis, report, review = (contents.get(row.case_id) for contents in (said, written, latest_reviews))
@@ -85,9 +87,16 @@ def records_of(connection: Connection, case_ids: Sequence[str], sealing: Vault) 
                 report=DiagnosisReport.model_validate_json(report) if report else None,
                 outbox=tuple(messages.get(row.case_id, ())),
                 attempts=row.attempts,
+                runs=runs[row.case_id],
             )
         )
     return found
+
+
+def _runs(case_ids: Sequence[str]) -> Select[Any, Any, Any, Any]:
+    done = select(cases.c.case_id, cases.c.run_id, diagnoses.c.run_id, reports.c.run_id)
+    joined = cases.outerjoin(diagnoses, diagnoses.c.case_id == cases.c.case_id).outerjoin(reports, reports.c.case_id == cases.c.case_id)
+    return done.select_from(joined).where(cases.c.case_id.in_(case_ids))
 
 
 def _contents(connection: Connection, table: Table, case_ids: Iterable[str], sealing: Vault, *, order: object = None) -> dict[str, bytes]:

@@ -31,6 +31,7 @@ from eye_dx_core.records.sql_accounts import SqlAccounts
 from eye_dx_core.records.sql_custody import SqlCustody, keep_identity, prove_key
 from eye_dx_core.records.sql_daily import SqlDaily, take_figures
 from eye_dx_core.records.sql_desk import SqlDesk, put_on_work_list
+from eye_dx_core.records.sql_shadows import SqlShadows
 from eye_dx_core.records.tables import cases, diagnoses, inbox, outbox, rejections, reports, reviews
 from eye_dx_core.schema.case import Case
 from eye_dx_core.schema.diagnosis import AiDiagnosis
@@ -43,7 +44,7 @@ _WAITING = (RECEIVED, DIAGNOSED, REVIEWED)
 _log = logging.getLogger(__name__)
 
 
-class SqlRecords(SqlCustody, SqlDaily, SqlDesk, SqlAccounts):
+class SqlRecords(SqlCustody, SqlDaily, SqlDesk, SqlAccounts, SqlShadows):
     """The port `Records` by SQLAlchemy. The schema is brought up to date when it is opened.
 
     Raises:
@@ -60,19 +61,19 @@ class SqlRecords(SqlCustody, SqlDaily, SqlDesk, SqlAccounts):
             self.close()
             raise
 
-    def add_case(self, case: Case, raw: bytes) -> bool:
+    def add_case(self, case: Case, raw: bytes, *, run_id: str | None = None) -> bool:
         """See the port."""
         message = {"case_id": case.case_id, "received_at": case.received_at, "sealed": self._vault.seal(raw)}
         with database_errors("records"):
             try:
                 with writing(self._engine) as connection:
-                    connection.execute(insert(cases).values(case_row(case, self._vault)))
+                    connection.execute(insert(cases).values(case_row(case, self._vault, run_id=run_id)))
                     connection.execute(insert(inbox).values(message))
                     keep_identity(connection, case, self._vault)
             except IntegrityError:
                 known = self._find_body_hash(case)
                 # None: another worker told of the same patient at this moment, and now that is known.
-                return self.add_case(case, raw) if known is None else _is_new(case, known)
+                return self.add_case(case, raw, run_id=run_id) if known is None else _is_new(case, known)
         return True
 
     def _find_body_hash(self, case: Case) -> str | None:
@@ -133,13 +134,14 @@ class SqlRecords(SqlCustody, SqlDaily, SqlDesk, SqlAccounts):
             until = time.time() + min(after_seconds, FARTHEST_SECONDS)
             connection.execute(held.values(claimed_until=until, attempts=cases.c.attempts - 1))
 
-    def add_diagnosis(self, diagnosis: AiDiagnosis, outbox: Sequence[OutboxMessage]) -> bool:
+    def add_diagnosis(self, diagnosis: AiDiagnosis, outbox: Sequence[OutboxMessage], *, run_id: str | None = None) -> bool:
         """See the port."""
         row = {
             "case_id": diagnosis.case_id,
             "model_version": diagnosis.model_version,
             "diagnosed_at": diagnosis.diagnosed_at,
             "sealed": self._vault.seal(diagnosis.model_dump_json()),
+            "run_id": run_id,
         }
         with database_errors("records"), writing(self._engine) as connection:
             if lock_case(connection, diagnosis.case_id) is None or has_row(connection, diagnoses, diagnosis.case_id):
@@ -182,13 +184,13 @@ class SqlRecords(SqlCustody, SqlDaily, SqlDesk, SqlAccounts):
         content = self._find_content(newest)
         return DoctorReview.model_validate_json(content) if content else None
 
-    def add_report(self, report: DiagnosisReport, outbox: Sequence[OutboxMessage]) -> bool:
+    def add_report(self, report: DiagnosisReport, outbox: Sequence[OutboxMessage], *, run_id: str | None = None) -> bool:
         """See the port."""
         with database_errors("records"), writing(self._engine) as connection:
             if lock_case(connection, report.case_id) is None or has_row(connection, reports, report.case_id):
                 return False
-            sealed = self._vault.seal(report.model_dump_json())
-            connection.execute(insert(reports).values(case_id=report.case_id, written_at=report.written_at, sealed=sealed))
+            row = {"case_id": report.case_id, "written_at": report.written_at, "run_id": run_id}
+            connection.execute(insert(reports).values(**row, sealed=self._vault.seal(report.model_dump_json())))
             self._advance(connection, report.case_id, REPORTED, outbox)
             return True
 

@@ -23,6 +23,7 @@ from eye_dx_core.records.tables import (
     patient_links,
     reports,
     reviews,
+    shadow_readings,
     users,
     vault,
     vault_check,
@@ -31,8 +32,22 @@ from eye_dx_core.schema.case import Case, Identity
 from eye_dx_core.vault import Vault
 
 _CHUNK = 500
-_OF_A_CASE = (inbox, diagnoses, reviews, reports, outbox, desk_notes, addenda, patient_links, figures)
-_SEALED_TABLES = (vault, vault_check, cases, inbox, diagnoses, reviews, reports, outbox, desk_notes, addenda, users, figures)
+_OF_A_CASE = (inbox, diagnoses, reviews, reports, outbox, desk_notes, addenda, patient_links, figures, shadow_readings)
+_SEALED_TABLES = (
+    vault,
+    vault_check,
+    cases,
+    inbox,
+    diagnoses,
+    reviews,
+    reports,
+    outbox,
+    desk_notes,
+    addenda,
+    users,
+    figures,
+    shadow_readings,
+)
 _PROOF = "eye-dx"
 
 
@@ -87,7 +102,7 @@ class SqlCustody:
             if connection.execute(select(exists().where(cases.c.case_id.in_(case_ids), needed))).scalar():
                 return False
             self._strip(connection, case_ids)
-            for table in (inbox, desk_notes):
+            for table in (inbox, desk_notes, shadow_readings):
                 connection.execute(delete(table).where(table.c.case_id.in_(case_ids)))
             connection.execute(delete(vault).where(vault.c.patient_id == patient_id))
             append_audit(connection, event)

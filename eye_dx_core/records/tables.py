@@ -48,7 +48,7 @@ metadata = MetaData(
     }
 )
 
-# `sealed` columns are ciphertext by `eye_dx_core.vault`.
+# `sealed` columns are ciphertext by `eye_dx_core.vault`. `run_id` names the orchestrator's run that wrote the row.
 
 # Patient id to identity. It is the only table that knows who a patient is.
 vault = Table(
@@ -84,10 +84,11 @@ cases = Table(
     Column("needs_second", Boolean, nullable=False),
     Column("held_by", String(64)),
     Column("held_until", Float, nullable=False),
+    Column("run_id", String(64)),
     UniqueConstraint("producer", "message_id"),
     Index("ix_cases_state_received_at", "state", "received_at"),
-    Index("ix_cases_work", "state", "work_order", "received_at", "case_id"),
-    Index("ix_cases_state_review_due_at", "state", "review_due_at"),
+    # No index of its own for what is overdue: SQLite would take it, and sort all that it finds.
+    Index("ix_cases_work", "state", "work_order", "received_at", "case_id", "review_due_at"),
     Index("ix_cases_state_needs_second", "state", "needs_second"),
 )
 
@@ -107,6 +108,7 @@ diagnoses = Table(
     Column("model_version", String(64), nullable=False),
     Column("diagnosed_at", UtcDateTime, nullable=False),
     Column("sealed", LargeBinary, nullable=False),
+    Column("run_id", String(64)),
 )
 
 reviews = Table(
@@ -125,6 +127,7 @@ reports = Table(
     Column("case_id", ForeignKey("cases.case_id"), primary_key=True),
     Column("written_at", UtcDateTime, nullable=False),
     Column("sealed", LargeBinary, nullable=False),
+    Column("run_id", String(64)),
 )
 
 outbox = Table(
@@ -152,6 +155,18 @@ figures = Table(
     Column("state", String(16), nullable=False),
     Column("version", Integer, nullable=False),
     Column("sealed", LargeBinary, nullable=False),
+)
+
+# What a challenger said of a case; `reading_id` is case and checkpoint.
+shadow_readings = Table(
+    "shadow_readings",
+    metadata,
+    Column("reading_id", String(160), primary_key=True),
+    Column("case_id", ForeignKey("cases.case_id"), nullable=False, index=True),
+    Column("checkpoint_sha256", String(64), nullable=False),
+    Column("read_at", UtcDateTime, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Index("ix_shadow_readings_checkpoint_sha256_read_at", "checkpoint_sha256", "read_at"),
 )
 
 rejections = Table(

@@ -28,8 +28,8 @@ def _row(one: ModelVersion) -> tuple[str, ...]:
 
 
 def _why(one: ModelVersion) -> str:
-    """The words of the latest act on it, of promotion or rollback."""
-    acts = [(one.tags[f"{act}.at"], act) for act in ("promoted", "rolled_back") if f"{act}.at" in one.tags]
+    """The words of the latest act on it, of promotion, rollback or challenge."""
+    acts = [(one.tags[f"{act}.at"], act) for act in ("promoted", "rolled_back", "challenges") if f"{act}.at" in one.tags]
     if not acts:
         return "–"
     at, act = max(acts)

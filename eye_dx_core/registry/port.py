@@ -8,6 +8,8 @@ from pydantic import AwareDatetime
 from eye_dx_core.schema.frozen import Frozen
 
 CANDIDATE, CHAMPION, PREVIOUS_CHAMPION = "candidate", "champion", "previous_champion"
+CHALLENGER = "challenger"
+"""Reads beside the champion in shadow mode; nobody acts on what it says."""
 TRUNK_FILE = "trunk.safetensors"
 TRAINED_ON, PHANTOMS = "trained_on", "phantoms"
 DATA, MADE_BY = "data_fingerprint", "code_commit"

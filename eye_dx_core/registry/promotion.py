@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from eye_dx_core.errors import NotFound, PromotionRefused
-from eye_dx_core.registry.port import CANDIDATE, CHAMPION, PREVIOUS_CHAMPION, ModelRegistry, ModelVersion
+from eye_dx_core.registry.port import CANDIDATE, CHALLENGER, CHAMPION, PREVIOUS_CHAMPION, ModelRegistry, ModelVersion
 from eye_dx_core.schema.frozen import Frozen
 
 
@@ -106,6 +106,33 @@ def rollback(registry: ModelRegistry, *, reason: str, by: str) -> ModelVersion:
     registry.set_alias(CHAMPION, previous.version)
     registry.set_alias(PREVIOUS_CHAMPION, champion.version)
     return registry.get_version(previous.version)
+
+
+def challenge(registry: ModelRegistry, version: str | None, *, reason: str, by: str) -> ModelVersion:
+    """Make a version (default: the candidate) the challenger, who reads beside the champion in shadow mode.
+
+    No rule is asked: whether a version may be trusted is what shadow mode is to show.
+
+    Raises:
+        PromotionRefused: no reason or name was given, or the version is the champion, or has its weights.
+        NotFound: there is no such version, no candidate, or no champion to read beside.
+    """
+    _require(reason, by)
+    chosen = registry.get_version(version) if version else registry.find_by_alias(CANDIDATE)
+    if chosen is None:
+        raise NotFound("there is no candidate: train one first")
+    champion = registry.find_by_alias(CHAMPION)
+    if champion is None:
+        raise NotFound("there is no champion to read beside: promote one first")
+    if champion.version == chosen.version:
+        raise PromotionRefused(f"version {chosen.version} is the champion: it cannot challenge itself")
+    if champion.checkpoint_sha256 == chosen.checkpoint_sha256:
+        raise PromotionRefused(
+            f"version {chosen.version} has the weights of the champion (version {champion.version}): they would always agree"
+        )
+    registry.set_tags(chosen.version, _why("challenges", reason, by))
+    registry.set_alias(CHALLENGER, chosen.version)
+    return registry.get_version(chosen.version)
 
 
 def _require(reason: str, by: str) -> None:

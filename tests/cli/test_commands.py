@@ -51,7 +51,8 @@ def call(*arguments: str | Path) -> str:
 @pytest.mark.parametrize(
     "command",
     ["", "phantoms", "dataset report", "train", "diagnose", "queue send", "queue depth", "queue dead", "queue contract", "review", "report",
-     "records export", "registry list", "registry promote", "registry rollback", "weights convert", "health", "up", "backup", "restore",
+     "records export", "registry list", "registry promote", "registry rollback", "registry challenge",
+     "weights convert", "health", "up", "cluster", "worker", "serve", "backup", "restore",
      "monitor", "desk", "users add", "users password", "users block"],
 )  # fmt: skip
 def test_every_command_explains_itself(command: str):

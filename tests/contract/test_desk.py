@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from eye_dx_core.errors import ConflictingMessage, NotFound
 from eye_dx_core.records.accounts import Role, User, UserExists
@@ -80,6 +81,21 @@ def test_the_list_is_narrowed_by_urgency_clock_holder_time_and_id(records: Recor
     assert listed(records, case_id_prefix="case_2") == []
     counted = records.count_work(now=NOON)
     assert counted == {one.value: 0 for one in Urgency} | {"same_day": 2, "recall": 1, "overdue": 1, "needs_second": 0}
+
+
+def test_what_is_overdue_is_walked_in_the_order_of_the_list_and_not_sorted(tmp_path: Path):
+    records, asked = open_records(f"sqlite:///{tmp_path}/records.db"), list[tuple[str, tuple[object, ...]]]()
+    add_read_case(records, 1)
+    event.listen(records._engine, "before_cursor_execute", lambda *given: asked.append((given[2], given[3])))
+    assert listed(records, is_overdue=True) == []
+
+    question, given = next(one for one in asked if "ORDER BY" in one[0])
+    with records._engine.connect() as connection:
+        plan = [str(row[-1]) for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {question}", given)]
+    records.close()
+
+    assert any("COVERING INDEX ix_cases_work (state=?)" in line for line in plan), plan
+    assert sum("TEMP B-TREE" in line for line in plan) == 1, plan  # of the page alone
 
 
 def test_a_held_case_is_its_holders_until_the_lease_is_over_or_given_back(records: Records):

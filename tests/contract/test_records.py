@@ -20,7 +20,7 @@ from eye_dx_core.records import migrating
 from eye_dx_core.records.audit import AuditEvent
 from eye_dx_core.records.engine import open_engine, writing
 from eye_dx_core.records.outgoing import OutboxMessage
-from eye_dx_core.records.port import FARTHEST_SECONDS, MAX_ATTEMPTS, Backlog, Records, Rejection, Work, pause_after
+from eye_dx_core.records.port import FARTHEST_SECONDS, MAX_ATTEMPTS, Backlog, Records, Rejection, Runs, Work, pause_after
 from eye_dx_core.records.sql import SqlRecords
 from eye_dx_core.records.tables import cases, metadata, outbox
 from eye_dx_core.schema.case import WireFormat
@@ -61,6 +61,28 @@ def test_a_case_comes_back_as_it_was_stored(records: Records):
 
     assert records.add_case(case, b"{}") is True
     assert records.get_case("case-1") == case
+
+
+def test_a_case_keeps_the_runs_that_were_the_first_to_do_each_step(records: Records):
+    for run in ("first", "again"):
+        records.add_case(a_case(), b"{}", run_id=f"{run}-drain")
+        records.add_diagnosis(a_diagnosis(), [], run_id=f"{run}-read")
+    records.add_review(a_review())
+    assert records.get_case_record("case-1").runs == Runs(took_in="first-drain", read="first-read", wrote=None)
+
+    records.add_report(a_report(), [], run_id="first-report")
+    records.add_report(a_report(), [], run_id="again-report")
+
+    assert [one.runs for one in records.case_records(since=NOON, until=NOON + DAY)] == [
+        Runs(took_in="first-drain", read="first-read", wrote="first-report")
+    ]
+
+
+def test_what_was_done_by_command_line_names_no_run(records: Records):
+    records.add_case(a_case(), b"{}")
+    records.add_diagnosis(a_diagnosis(), [])
+
+    assert records.get_case_record("case-1").runs == Runs()
 
 
 def test_a_message_sent_twice_is_one_case(records: Records):

@@ -12,8 +12,8 @@ from eye_dx_core.model.checkpoint import load_checkpoint, save_checkpoint
 from eye_dx_core.registry.memory import MemoryRegistry
 from eye_dx_core.registry.mlflow import MlflowRegistry, start_training_run
 from eye_dx_core.registry.overview import registry_table
-from eye_dx_core.registry.port import CANDIDATE, CHAMPION, DATA, MADE_BY, PREVIOUS_CHAMPION, ModelRegistry
-from eye_dx_core.registry.promotion import promote, rollback
+from eye_dx_core.registry.port import CANDIDATE, CHALLENGER, CHAMPION, DATA, MADE_BY, PREVIOUS_CHAMPION, ModelRegistry
+from eye_dx_core.registry.promotion import challenge, promote, rollback
 from tests.checkpoints import a_checkpoint
 from tests.services import wait_for
 
@@ -133,6 +133,31 @@ def test_promotion_needs_a_reason_and_a_better_model(registry: ModelRegistry, ch
     assert registry.find_by_alias(CHAMPION) is None
     with pytest.raises(NotFound):
         rollback(registry, reason="x", by="y")
+
+
+def test_a_challenger_is_named_with_a_reason_beside_a_champion_and_never_is_the_champion(
+    registry: ModelRegistry, checkpoint: Path, tmp_path: Path
+):
+    first = registry.add_candidate(checkpoint, metrics=GOOD, tags={})
+    with pytest.raises(NotFound, match="no champion to read beside"):
+        challenge(registry, None, reason="new trunk", by="Dr. Test")
+    promote(registry, None, reason="first", by="Dr. Test")
+    with pytest.raises(PromotionRefused, match="cannot challenge itself"):
+        challenge(registry, first.version, reason="new trunk", by="Dr. Test")
+    registry.add_candidate(checkpoint, metrics=GOOD, tags={})
+    with pytest.raises(PromotionRefused, match="has the weights of the champion"):
+        challenge(registry, None, reason="new trunk", by="Dr. Test")
+    second = registry.add_candidate(a_checkpoint(tmp_path / "other", seed=4), metrics=GOOD | {"worst_recall": 0.0}, tags={})
+    with pytest.raises(PromotionRefused, match="a reason"):
+        challenge(registry, None, reason=" ", by="Dr. Test")
+
+    challenger = challenge(registry, None, reason="new trunk", by="Dr. Test")  # no rule is asked
+
+    assert (challenger.version, registry.find_by_alias(CHALLENGER)) == (second.version, challenger)
+    assert (challenger.tags["challenges.reason"], challenger.tags["challenges.by"]) == ("new trunk", "Dr. Test")
+    assert (champion := registry.find_by_alias(CHAMPION)) is not None
+    assert champion.version == first.version
+    assert "challenges: new trunk (Dr. Test" in registry_table(registry.versions())
 
 
 def test_mlflow_serves_the_same_probabilities_without_a_pickle(store: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch):

@@ -70,7 +70,7 @@ def test_on_the_last_try_the_template_writes_and_the_report_says_why(reviewed: M
 
 
 def test_records_that_are_down_are_not_taken_for_a_silent_model(reviewed: MemoryRecords, tmp_path: Path):
-    def down(*_: object) -> bool:
+    def down(*_: object, **__: object) -> bool:
         raise ServiceUnavailable("the records did not answer")
 
     reviewed.add_report = down  # pyright: ignore[reportAttributeAccessIssue]
@@ -86,9 +86,9 @@ def test_without_a_configured_model_the_template_is_no_fallback(reviewed: Memory
 def test_a_patient_who_is_erased_while_the_report_is_written_leaves_no_page(reviewed: MemoryRecords, tmp_path: Path):
     patient_id, keep = "P2025001", reviewed.add_report
 
-    def erase_first(*given: object) -> bool:
+    def erase_first(*given: object, **named: object) -> bool:
         reviewed.erase_patient(patient_id, AuditEvent(at=NOON, actor="a", action="erase", subject="s"))
-        return keep(*given)  # pyright: ignore[reportArgumentType]
+        return keep(*given, **named)  # pyright: ignore[reportArgumentType]
 
     reviewed.add_report = erase_first  # pyright: ignore[reportAttributeAccessIssue]
 

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from eye_dx_core.queue.outbox import deliver_outbox
 from eye_dx_core.queue.port import Message
 from eye_dx_core.queue.topology import QueueNames
 from eye_dx_core.records.memory import MemoryRecords
+from eye_dx_core.records.port import Runs
 from eye_dx_core.registry.memory import MemoryRegistry
 from eye_dx_core.registry.promotion import promote
 from eye_dx_core.schema.case import Laterality
@@ -61,6 +62,9 @@ class Clinic:
 
     def run(self, job: dg.JobDefinition, *, raises: bool = True) -> dg.ExecuteInProcessResult:
         return job.execute_in_process(instance=self.instance, resources=self.resources, raise_on_error=raises)
+
+    def runs_of(self, job: dg.JobDefinition) -> Sequence[dg.DagsterRun]:
+        return self.instance.get_runs(dg.RunsFilter(job_name=job.name))
 
     def tick(self, sensor: dg.SensorDefinition) -> dg.RunRequest | dg.SkipReason:
         given = {name: self.resources[name] for name in sensor.required_resource_keys}
@@ -138,6 +142,10 @@ def test_from_message_to_delivered_report(clinic: Clinic, tmp_path: Path):
     assert "测试甲" in page
     assert "高度近视" in page
     assert clinic.records.backlog().unsent == 0
+    diagnosis_run, report_run = (runs[0].run_id for runs in (clinic.runs_of(diagnosis_job), clinic.runs_of(report_job)))
+    assert clinic.records.get_case_record(case_id).runs == Runs(took_in=diagnosis_run, read=diagnosis_run, wrote=report_run)
+    for body in (delivered.message.body, json.dumps(results).encode(), page.encode()):
+        assert not any(run.encode() in body for run in (diagnosis_run, report_run))
     for sensor in (screening_sensor, review_sensor, outbox_sensor):
         assert isinstance(clinic.tick(sensor), dg.SkipReason)
 

@@ -31,6 +31,7 @@ def test_every_name_that_an_operator_knows(definitions: dg.Definitions):
         "message_flow",
         "model_candidate",
         "model_registry",
+        "shadow_report",
     ]
     assert sorted(key.name for key in repository.asset_graph.asset_check_keys) == [
         "every_case_is_read_in_time",
@@ -64,6 +65,7 @@ def test_every_name_that_an_operator_knows(definitions: dg.Definitions):
         "report_job",
         "retention_job",
         "rollback_job",
+        "shadow_report_job",
         "training_job",
     ]
     assert sorted(sensor.name for sensor in repository.sensor_defs) == [
@@ -77,6 +79,7 @@ def test_every_name_that_an_operator_knows(definitions: dg.Definitions):
         "daily_report_schedule",
         "message_flow_schedule",
         "retention_schedule",
+        "shadow_report_schedule",
     ]
 
 

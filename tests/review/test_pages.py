@@ -17,7 +17,8 @@ from eye_dx_core.schema.routing import Urgency
 from eye_dx_review.desk import Desk
 from eye_dx_review.permissions import ALLOWED, Act
 from eye_dx_review.texts import SNIPPETS, TEXTS
-from tests.review.desks import PASSWORD, USERS, Clock, a_client, a_desk, a_form, add_case, add_report, csrf_of
+from tests.builders import a_case, a_diagnosis
+from tests.review.desks import PASSWORD, USERS, Clock, a_client, a_desk, a_form, add_case, add_report, csrf_of, with_evidence
 
 
 @pytest.fixture
@@ -380,8 +381,22 @@ def test_why_this_report_goes_from_the_message_to_the_delivery(desk: Desk):
 
     page = client.get("/cases/case-1/why").text
 
-    for word in ("message-of-case-1", "eye-dx-fundus v3", "唐医生", "template/1", "sha256", "eye_dx_reports", "未记录"):
+    for word in ("message-of-case-1", "eye-dx-fundus v3", "唐医生", "template/1", "sha256", "eye_dx_reports"):
         assert word in page
+
+
+def test_why_this_report_leads_to_the_runs_that_made_it_and_says_where_there_was_none(tmp_path: Path):
+    desk = a_desk(tmp_path, dagster="http://127.0.0.1:3000")
+    desk.records.add_case(a_case("case-2"), b"raw", run_id="0f3c-drain")
+    desk.records.add_diagnosis(with_evidence(a_diagnosis("case-2"), "case-2"), [], run_id="1a2b-read")
+    client = a_client(desk, "qin")
+
+    by_runs, by_hand = (client.get(f"/cases/{case_id}/why").text for case_id in ("case-2", "case-1"))
+
+    for run in ("0f3c-drain", "1a2b-read"):
+        assert f'href="http://127.0.0.1:3000/runs/{run}"' in by_runs
+    assert by_hand.count("无运行记录") == 2
+    assert "/runs/" not in by_hand
 
 
 def test_earlier_screenings_of_the_patient_stand_beside_the_case(desk: Desk):

@@ -79,8 +79,8 @@ def measure_agreement(frames: DayFrames) -> DayAgreement:
     both = by_eye + by_case
     overridden = sum(count for pairs, count in both.items() if any(ai != doctor for ai, doctor in pairs))
     return DayAgreement(
-        by_eye=_agreement(by_eye),
-        by_case=_agreement(by_case),
+        by_eye=agreement_of(by_eye),
+        by_case=agreement_of(by_case),
         compared_cases=both.total(),
         overridden_cases=overridden,
         override_rate=share_of(overridden, both.total()),
@@ -144,7 +144,8 @@ def _code(ai_code: str | None, words: str, labels: tuple[str, ...], grade: DrGra
     return next(("N" if concept == NORMAL else concept for concept in stated if concept in LABELS or concept == NORMAL), OTHER)
 
 
-def _agreement(cases: Counter[CasePairs]) -> Agreement:
+def agreement_of(cases: Counter[CasePairs]) -> Agreement:
+    """Agreement of two on the same cases, in the label set of the first: what is compared in a case → how many cases have just that."""
     in_set = _in_one_label_set(cases)
     pairs = Counter[Pair]()
     for of_case, count in in_set.items():

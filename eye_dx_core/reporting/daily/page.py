@@ -52,6 +52,8 @@ class DayPage(Frozen):
     counted_at: str
     headlines: tuple[Headline, ...]
     sections: tuple[Section, ...]
+    nothing_zh: str = "当日没有病例。"
+    nothing_en: str = "No case was received on this day."
 
 
 def day_page(report: DailyReport) -> DayPage:
@@ -115,7 +117,7 @@ def _conclusions(report: DailyReport) -> Section:
     eyes = [eye for eye in ("OD", "OS", "unknown") if any(eye in row for row in report.conclusions.values())]
     names = {"OD": "OD 右眼", "OS": "OS 左眼", "unknown": "side unknown 眼别不明"}
     rows = [
-        (_name(key), *(str(row.get(eye, 0)) for eye in eyes), str(sum(row.values())), f"{sum(row.values()) / report.eyes:.1%}")
+        (code_words(key), *(str(row.get(eye, 0)) for eye in eyes), str(sum(row.values())), f"{sum(row.values()) / report.eyes:.1%}")
         for key, row in report.conclusions.items()
     ]
     head = ("conclusion 结论", *(names[eye] for eye in eyes), "eyes 合计", "share 占比")
@@ -132,12 +134,18 @@ def _agreement_sections(report: DailyReport) -> Iterator[Section]:
     case = report.agreement
     units = (("eyes 眼", case.by_eye), ("cases 病例", case.by_case))
     rows = [
-        (_name(one.conclusion), unit, str(one.compared), str(one.overridden), _share(one.rate))
+        (code_words(one.conclusion), unit, str(one.compared), str(one.overridden), share_words(one.rate))
         for unit, measured in units
         for one in measured.by_class
     ]
     if case.compared_cases:
-        every = ("all conclusions 全部结论", "cases 病例", str(case.compared_cases), str(case.overridden_cases), _share(case.override_rate))
+        every = (
+            "all conclusions 全部结论",
+            "cases 病例",
+            str(case.compared_cases),
+            str(case.overridden_cases),
+            share_words(case.override_rate),
+        )
         rows.insert(0, every)
     head = ("AI conclusion AI 结论", "of 单位", "compared 比较", "overridden 改判", "rate, 95 % interval 改判率")
     note = (
@@ -150,7 +158,7 @@ def _agreement_sections(report: DailyReport) -> Iterator[Section]:
 
 def _matrix(zh: str, en: str, measured: Agreement) -> Section:
     codes = list(pairs_of(measured.matrix))
-    rows = [(_name(ai), *(str(row.get(code, "·")) for code in codes)) for ai, row in measured.matrix.items()]
+    rows = [(code_words(ai), *(str(row.get(code, "·")) for code in codes)) for ai, row in measured.matrix.items()]
     kappa = f"{TOO_FEW} ({LEAST_FOR_KAPPA} cases are needed, and more than one conclusion)"
     if measured.kappa:
         kappa = f"{measured.kappa.as_number()}; its interval counts the eyes of one patient as one observation"
@@ -164,7 +172,7 @@ def _blind(report: DailyReport) -> Section:
     blind = report.agreement.blind
     rows = (
         ("eyes read before the AI's word was shown 先独立判读", str(blind.eyes)),
-        ("agreed with the AI before 独立判读时一致", f"{blind.agreed_before}, {_share(blind.agreement_before)}"),
+        ("agreed with the AI before 独立判读时一致", f"{blind.agreed_before}, {share_words(blind.agreement_before)}"),
         ("agreed in the end 最终一致", str(blind.agreed_after)),
         ("changed towards the AI 改为与 AI 一致", str(blind.changed_towards_ai)),
         ("changed away from the AI 改为与 AI 不一致", str(blind.changed_away_from_ai)),
@@ -208,7 +216,7 @@ def _duration(seconds: float | None) -> str:
 
 
 def _ungradable(zh: str, en: str, places: Sequence[Ungradable]) -> Section:
-    rows = [(one.place, str(one.photos), str(one.ungradable), _share(one.rate)) for one in places]
+    rows = [(one.place, str(one.photos), str(one.ungradable), share_words(one.rate)) for one in places]
     head = ("from 来自", "photographs 照片", "not read 无法判读", "rate, 95 % interval 比例")
     return Section(zh=zh, en=en, head=head, rows=tuple(rows))
 
@@ -235,11 +243,13 @@ def _counted(zh: str, en: str, head: str, counted: dict[str, int]) -> Section:
     return Section(zh=zh, en=en, head=(head, "count 数量"), rows=tuple(rows))
 
 
-def _share(estimate: Estimate | None) -> str:
+def share_words(estimate: Estimate | None) -> str:
+    """A share with its interval, or that there are too few."""
     return estimate.as_percent() if estimate else TOO_FEW
 
 
-def _name(key: str) -> str:
+def code_words(key: str) -> str:
+    """A label code or an outcome, in both languages."""
     if key in LABELS:
         return f"{LABELS[key].name_zh} {key}"
     return {"uncertain": "不确定 uncertain", "not_assessed": f"{NOT_ASSESSED_ZH} {NOT_ASSESSED_EN}"}.get(key, key)

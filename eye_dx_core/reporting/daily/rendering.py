@@ -14,10 +14,14 @@ _TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).parent), autoesc
 
 def daily_markdown(report: DailyReport) -> str:
     """The day as a page of tables."""
-    page = day_page(report)
+    return page_markdown(day_page(report))
+
+
+def page_markdown(page: DayPage) -> str:
+    """A page of tables."""
     parts = [f"# {page.title_zh} {page.title_en}"]
     if not page.sections:
-        return f"{parts[0]}\n\nNo case was received on this day. 当日没有病例。\n"
+        return f"{parts[0]}\n\n{page.nothing_en} {page.nothing_zh}\n"
     parts += [f"As it stood at {page.counted_at}.", _headlines(page)]
     for section in page.sections:
         parts += [f"## {section.zh} {section.en}", _table(section.head, section.rows)]
@@ -47,4 +51,10 @@ def _cell(value: object) -> str:
 
 def daily_html(report: DailyReport, figure: bytes) -> str:
     """The day as one self-contained page with its figure, a PNG."""
-    return _TEMPLATES.get_template("day.html.jinja").render(page=day_page(report), figure=base64.b64encode(figure).decode())
+    return page_html(day_page(report), figure)
+
+
+def page_html(page: DayPage, figure: bytes | None = None) -> str:
+    """A self-contained page, with its figure where there is one."""
+    drawn = base64.b64encode(figure).decode() if figure is not None else None
+    return _TEMPLATES.get_template("day.html.jinja").render(page=page, figure=drawn)

@@ -1,13 +1,15 @@
 """The diagnosis job: drain the queues, let the model read, send the results. Started by the sensors, with no payload."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
 
+from eye_dx_core.errors import EyeDxError
 from eye_dx_core.queue.port import Queue
 from eye_dx_core.records.port import Records
-from eye_dx_core.registry.port import ModelRegistry
+from eye_dx_core.registry.port import CHALLENGER, ModelRegistry
 from eye_dx_core.settings import Settings
 from eye_dx_dagster.cluster.queues import GPU, on_queue
 from eye_dx_dagster.resources import as_discreet_failures
@@ -36,7 +38,7 @@ def drain_screenings(
     from eye_dx_core.queue.draining import drain_screenings as drain
 
     with as_discreet_failures():
-        result = drain(queue, records, names=settings.queue_names, limit=settings.drain_limit, now=utc_now)
+        result = drain(queue, records, names=settings.queue_names, limit=settings.drain_limit, now=utc_now, run_id=context.run_id)
     context.add_output_metadata(result.model_dump())
 
 
@@ -93,18 +95,13 @@ def stay_ready(
         if not any(find_screenings(settings, queue, records).values()):
             return False
         is_busy = True
-        drain(queue, records, names=settings.queue_names, limit=settings.drain_limit, now=utc_now)
+        drain(queue, records, names=settings.queue_names, limit=settings.drain_limit, now=utc_now, run_id=context.run_id)
         if records.find_work().to_diagnose:
             diagnosed, _ = read_waiting_cases(context, settings, records, registry)
             context.log.info("%s cases read", diagnosed)
         deliver_outbox(queue, records, limit=settings.drain_limit, now=utc_now)
         is_busy = False
         return True
-
-    def is_anybody_waiting() -> bool:
-        # Every run is in the queue for a second; one that stays there waits for a place.
-        waiting = dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED], created_before=utc_now() - _QUEUED_BY_RIGHT)
-        return bool(context.instance.get_runs(waiting, limit=1))
 
     def is_told_to_finish() -> bool:
         run = context.instance.get_run_by_id(context.run_id)
@@ -114,7 +111,7 @@ def stay_ready(
         with as_discreet_failures():
             passes = stand_by(
                 work,
-                must_give_way=is_anybody_waiting,
+                must_give_way=lambda: is_a_run_waiting(context.instance),
                 must_end=is_told_to_finish,
                 idle_seconds=settings.linger_seconds,
                 total_seconds=_LONGEST_SECONDS,
@@ -124,6 +121,61 @@ def stay_ready(
         if is_busy:
             raise
         context.log.info("told to stop while nothing was to do")
+
+
+@dg.op(ins={"idle": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing), pool="gpu", tags={"domain": "diagnosis"})
+def read_as_shadow(
+    context: dg.OpExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    queue: dg.ResourceParam[Queue],
+    records: dg.ResourceParam[Records],
+    registry: dg.ResourceParam[ModelRegistry],
+) -> None:
+    """Where EYE_DX_SHADOW is on: let the challenger read what the champion has read, while nobody waits. It sends nothing.
+
+    Comes last, when every result is on its way, and never fails the run: what a challenger trips over is a warning.
+    """
+    if not settings.shadow:
+        context.log.info("shadow mode is off (EYE_DX_SHADOW)")
+        return
+    try:
+        context.add_output_metadata(read_what_was_read(context, settings, queue, records, registry))
+    except DagsterExecutionInterruptedError:
+        context.log.info("told to stop; what the challenger has read is kept")
+    except EyeDxError as error:
+        context.log.warning("the challenger did not read on: %s", error)
+    except Exception as error:  # noqa: BLE001 - whatever a challenger does, the diagnoses are sent and the run is well
+        # The class only: a library's own text may hold a path, and a path may hold a name.
+        context.log.warning("the challenger did not read on: %s", type(error).__name__)
+
+
+def read_what_was_read(
+    context: dg.OpExecutionContext, settings: Settings, queue: Queue, records: Records, registry: ModelRegistry
+) -> dict[str, str | int | bool]:
+    """One pass of the challenger; what to tell of it."""
+    from eye_dx_core import shadowing, wiring
+
+    champion, challenger = wiring.get_champion(registry), registry.find_by_alias(CHALLENGER)
+    if challenger is None or challenger.version == champion.version:
+        context.log.info("no challenger: `eye-dx registry challenge VERSION --reason …` names one")
+        return {"read": 0}
+    done = shadowing.shadow_waiting(
+        records,
+        wiring.load_readers(registry, champion=champion, challenger=challenger, settings=settings),
+        wiring.photo_intake(settings),
+        rules=wiring.routing_rules(settings),
+        limit=settings.drain_limit,
+        micro_batch=settings.micro_batch,
+        now=utc_now,
+        must_give_way=lambda: any(find_screenings(settings, queue, records).values()) or is_a_run_waiting(context.instance),
+    )
+    return {"challenger": challenger.version, "champion": champion.version} | done.model_dump()
+
+
+def is_a_run_waiting(instance: dg.DagsterInstance) -> bool:
+    """Whether a run waits for a place: every run is in the queue for a second, and one that stays there waits."""
+    waiting = dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED], created_before=utc_now() - _QUEUED_BY_RIGHT)
+    return bool(instance.get_runs(waiting, limit=1))
 
 
 def find_screenings(settings: Settings, queue: Queue, records: Records) -> dict[str, int]:
@@ -143,7 +195,7 @@ def read_waiting_cases(context: dg.OpExecutionContext, settings: Settings, recor
         records,
         wiring.load_predictor(registry, champion, settings),
         wiring.photo_intake(settings),
-        outlet=wiring.diagnosis_outlet(settings),
+        outlet=replace(wiring.diagnosis_outlet(settings), run_id=context.run_id),
         limit=READ_TOGETHER,
         micro_batch=settings.micro_batch,
         lease_seconds=settings.lease_seconds,
@@ -154,8 +206,8 @@ def read_waiting_cases(context: dg.OpExecutionContext, settings: Settings, recor
 
 @dg.job(executor_def=dg.in_process_executor, tags={"domain": "diagnosis"} | STARTED_BY_SENSOR | on_queue(GPU))
 def diagnosis_job() -> None:
-    """From waiting messages to AI results: drain, diagnose, deliver, stay ready. Safe to kill and to start again at any point."""
-    stay_ready(deliver(diagnose(drain_screenings())))
+    """From waiting messages to AI results: drain, diagnose, deliver, stay ready, then shadow. Safe to kill and to start again."""
+    read_as_shadow(stay_ready(deliver(diagnose(drain_screenings()))))
 
 
 @dg.job(executor_def=dg.in_process_executor, tags={"domain": "delivery"} | STARTED_BY_SENSOR)

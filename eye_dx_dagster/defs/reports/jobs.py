@@ -1,5 +1,7 @@
 """The report job: take in doctors' reviews, write the reports, send them."""
 
+from dataclasses import replace
+
 import dagster as dg
 
 from eye_dx_core.queue.port import Queue
@@ -41,7 +43,7 @@ def write_reports(context: dg.OpExecutionContext, settings: dg.ResourceParam[Set
         reports = casework.report_waiting(
             records,
             wiring.find_chat_model(settings),
-            outlet=wiring.report_outlet(settings),
+            outlet=replace(wiring.report_outlet(settings), run_id=context.run_id),
             limit=settings.drain_limit,
             lease_seconds=settings.lease_seconds,
             now=utc_now,

@@ -100,11 +100,11 @@ class DeadRecords(MemoryRecords):
         super().__init__()
         self.stored = 0
 
-    def add_case(self, case: Case, raw: bytes) -> bool:
+    def add_case(self, case: Case, raw: bytes, *, run_id: str | None = None) -> bool:
         self.stored += 1
         if self.stored > 1:
             raise ServiceUnavailable("the records did not answer")
-        return super().add_case(case, raw)
+        return super().add_case(case, raw, run_id=run_id)
 
 
 def test_when_the_records_are_down_what_is_not_stored_is_given_back_as_if_it_had_not_been_taken():
@@ -161,10 +161,10 @@ def test_what_was_set_aside_before_the_records_went_down_is_not_given_back(caplo
 
 def test_a_message_that_trips_us_is_set_aside_and_its_batch_is_stored():
     class Tripping(MemoryRecords):
-        def add_case(self, case: Case, raw: bytes) -> bool:
+        def add_case(self, case: Case, raw: bytes, *, run_id: str | None = None) -> bool:
             if case.message_id == "1":
                 raise OverflowError("测试甲")
-            return super().add_case(case, raw)
+            return super().add_case(case, raw, run_id=run_id)
 
     queue, records = a_queue(*((NAMES.screenings, a_nested_body(f"P{n}"), str(n)) for n in range(3))), Tripping()
 
