@@ -26,19 +26,23 @@ def test_every_name_that_an_operator_knows(definitions: dg.Definitions):
         "dataset_manifest",
         "dataset_splits",
         "fine_tuned_checkpoint",
+        "housekeeping",
         "imbalance_report",
         "language_model_guard",
         "message_flow",
         "model_candidate",
         "model_registry",
+        "storage",
     ]
     assert sorted(key.name for key in repository.asset_graph.asset_check_keys) == [
+        "disk_lasts",
         "every_case_is_read_in_time",
         "every_class_has_photographs",
         "every_file_was_read",
         "every_patient_is_known",
         "every_result_is_delivered_in_time",
         "every_screening_is_taken_in_time",
+        "everything_due_is_gone",
         "is_better_than_chance",
         "language_model_keeps_the_rules",
         "metrics_are_finite",
@@ -59,6 +63,7 @@ def test_every_name_that_an_operator_knows(definitions: dg.Definitions):
         "daily_report_job",
         "delivery_job",
         "diagnosis_job",
+        "housekeeping_job",
         "message_flow_job",
         "promotion_job",
         "report_job",
@@ -75,6 +80,7 @@ def test_every_name_that_an_operator_knows(definitions: dg.Definitions):
     ]
     assert [schedule.name for schedule in repository.schedule_defs] == [
         "daily_report_schedule",
+        "housekeeping_schedule",
         "message_flow_schedule",
         "retention_schedule",
     ]
