@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import cast
 
 from pydantic import AwareDatetime, Field
 
@@ -106,7 +107,7 @@ def forecast_disk(nights: Sequence[FreeSpace]) -> Forecast:
     from scipy.stats import theilslopes  # not at the top: Dagster's definitions are loaded without it
 
     days = [(night.at - known[0].at) / timedelta(days=1) for night in known]
-    slope, *_ = theilslopes([night.free for night in known], days)
+    slope, *_ = cast(tuple[float, ...], theilslopes([night.free for night in known], days))
     per_day = -float(slope)
     if per_day <= 0:
         return Forecast(bytes_per_day=per_day, reason=f"the free space does not shrink over the last {len(known)} nights")
