@@ -1,5 +1,6 @@
 """Thirty days of runs and ticks, with housekeeping every night: the state folder stops growing when the term is reached."""
 
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -58,16 +59,18 @@ def live_a_day(instance: dg.DagsterInstance, sensor: InstigatorState, day: datet
 def test_thirty_days_of_runs_and_ticks_keep_the_folder_bounded(instance: dg.DagsterInstance, tmp_path: Path):
     settings = Settings(state_dir=tmp_path, keep_runs_days=TERM)
     registry, sensor = MemoryRegistry(tmp_path / "registry"), a_sensor(instance)
-    sizes: list[int] = []
-    print(f"\n{RUNS_A_DAY} runs and {TICKS_A_DAY} ticks a day (a sensor makes 17 280), kept {TERM} and {SKIPPED_DAYS} days")
-    print("day   runs   ticks   deleted   MB")
+    sizes, table = (
+        list[int](),
+        ["", f"{RUNS_A_DAY} runs, {TICKS_A_DAY} ticks a day; kept {TERM} and {SKIPPED_DAYS} days", "day runs ticks deleted MB"],
+    )
     for number in range(DAYS):
         live_a_day(instance, sensor, START + timedelta(days=number))
         night = START + timedelta(days=number + 1)
         counts = {name: count for act in nightly._parts(instance, settings, registry, night).values() for name, count in act().items()}
         ticks = len(instance.get_ticks(sensor.instigator_origin_id, sensor.selector_id))
         sizes.append(folder_bytes(tmp_path))
-        print(f"{number + 1:3} {len(run_ids(instance)):6} {ticks:7} {counts['runs_deleted']:9} {sizes[-1] / 1e6:6.1f}", flush=True)
+        table.append(f"{number + 1:3} {len(run_ids(instance)):4} {ticks:5} {counts['runs_deleted']:7} {sizes[-1] / 1e6:5.1f}")
+    sys.stdout.write("\n".join([*table, ""]))  # with `pytest -s`
 
     assert len(run_ids(instance)) <= RUNS_A_DAY * (TERM + 1)
     assert len(instance.get_ticks(sensor.instigator_origin_id, sensor.selector_id)) <= TICKS_A_DAY * SKIPPED_DAYS + 1
