@@ -137,7 +137,8 @@ def sweep_orphans(instance: dg.DagsterInstance, *, at: datetime) -> Swept:
     found = [path for path in Path(instance.storage_directory()).glob("*") if path.is_dir()]
     if isinstance(storage, SqliteEventLogStorage):
         shards = Path(storage.path_for_shard(INDEX_SHARD_NAME)).parent.glob("*.db*")
-        found += (path for path in shards if _run_of(path) != INDEX_SHARD_NAME)
+        # One holds what is told of all runs, one, without a name, the little that is told of none: when an asset grows stale.
+        found += (path for path in shards if _run_of(path) not in (INDEX_SHARD_NAME, ""))
 
     def is_due(path: Path) -> bool:
         return _run_of(path) not in known and newest_change(path) < at - _ORPHAN_AGE

@@ -87,7 +87,7 @@ def _parts(instance: dg.DagsterInstance, settings: Settings, registry: ModelRegi
         "orphans of runs": swept("run_orphans", lambda: history.sweep_orphans(instance, at=at)),
         **{place: swept(place, sweep) for place, sweep in file_sweeps(settings, registry, at=at).items()},
         "MLflow": models,
-        **{name: lambda one=one: {f"{one.stem}_bytes_freed": compact(one).bytes_freed} for name, one in databases.items()},
+        **{name: lambda one=one: {f"database_{one.stem}_bytes_freed": compact(one).bytes_freed} for name, one in databases.items()},
     }
 
 
