@@ -146,6 +146,10 @@ def prepare_state(settings: Settings) -> None:
     instance_file = settings.dagster_home / "dagster.yaml"
     if not instance_file.exists():
         shutil.copy(PROJECT / ("deploy/celery" if settings.cluster else "dagster_home") / "dagster.yaml", instance_file)
+    if not settings.cluster and not (settings.dagster_home / "history").exists():
+        # Web server and daemon make missing databases when they start, and one of the two stumbles over the other and ends.
+        dagster = str(Path(sys.executable).parent / "dagster")
+        subprocess.run([dagster, "instance", "migrate"], env=child_environment(settings), stdout=subprocess.DEVNULL, check=True)
     settings.data.mkdir(parents=True, exist_ok=True)
     wiring.open_records(settings).close()
     wiring.open_registry(settings).versions()

@@ -44,6 +44,10 @@ class Settings(BaseSettings):
     keep_identities_days: int | None = Field(default=None, ge=1, description="Days after the last screening; default for ever.")
     keep_photos_days: int | None = Field(default=None, ge=1, description="Days until photographs of screenings are deleted; default never.")
     keep_messages_days: int | None = Field(default=90, ge=1, description="Days that messages are kept as they came.")
+    keep_runs_days: int = Field(
+        default=30, ge=1, description="Days that Dagster's routine runs are kept; what is unused in caches and was deleted in MLflow too."
+    )
+    keep_failed_runs_days: int = Field(default=90, ge=1, description="The same for routine runs that failed or were canceled.")
     mlflow_tracking_uri: SecretStr | None = None
     model_name: str = "eye-dx-fundus"
 

@@ -10,7 +10,7 @@ from eye_dx_dagster.defs.dataset import checks as dataset_checks
 from eye_dx_dagster.defs.dataset import corrections
 from eye_dx_dagster.defs.diagnosis import jobs as diagnosis
 from eye_dx_dagster.defs.diagnosis import sensors as diagnosis_sensors
-from eye_dx_dagster.defs.housekeeping import alerts, flow, retention
+from eye_dx_dagster.defs.housekeeping import alerts, flow, nightly, retention
 from eye_dx_dagster.defs.registry import assets as registry_assets
 from eye_dx_dagster.defs.registry import jobs as registry
 from eye_dx_dagster.defs.reports import assets as reports
@@ -52,6 +52,8 @@ defs = dg.Definitions(
         shadow.shadow_report,
         report_jobs.LANGUAGE_MODEL,
         flow.message_flow,
+        nightly.housekeeping,
+        nightly.storage,
     ],
     asset_checks=[*dataset_checks.CHECKS, *training_checks.CHECKS],
     jobs=[
@@ -65,6 +67,7 @@ defs = dg.Definitions(
         shadow.shadow_report_job,
         retention.retention_job,
         flow.message_flow_job,
+        nightly.housekeeping_job,
     ],
     sensors=[
         diagnosis_sensors.screening_sensor,
@@ -74,6 +77,12 @@ defs = dg.Definitions(
         # Without it the eager condition of the imbalance report would never be looked at.
         dg.AutomationConditionSensorDefinition("automation_sensor", target=dg.AssetSelection.groups("dataset")),
     ],
-    schedules=[reports.daily_report_schedule, retention.retention_schedule, shadow.shadow_report_schedule, flow.message_flow_schedule],
+    schedules=[
+        reports.daily_report_schedule,
+        retention.retention_schedule,
+        shadow.shadow_report_schedule,
+        flow.message_flow_schedule,
+        nightly.housekeeping_schedule,
+    ],
     resources=RESOURCES,
 )

@@ -98,6 +98,15 @@ def _shards(folder: Path, record: np.dtype[np.void]) -> Iterator[NDArray[np.void
             yield shard
 
 
+def hashes_in_shard(file: Path) -> frozenset[str]:
+    """The pixel hashes of the photographs that a shard holds; none for a damaged one, which nobody reads."""
+    try:
+        shard = np.load(file, mmap_mode="r", allow_pickle=False)
+        return frozenset(known.decode() for known in shard["pixel_sha256"])
+    except (OSError, ValueError, EOFError, IndexError):
+        return frozenset()
+
+
 def _write_shard(
     folder: Path, photo_folder: Path, rows: Sequence[ManifestRow], record: np.dtype[np.void], progress: LoggedProgress
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect, text
 
+from eye_dx_core.errors import BadSettings
 from eye_dx_core.records.engine import reading, writing
 from eye_dx_core.vault import Vault
 
@@ -17,7 +18,11 @@ _LOCK_NUMBER = 7_302_211
 
 
 def upgrade_schema(engine: Engine, vault: Vault) -> None:
-    """Run the missing migrations; a quick look when there are none. The vault seals what older schemas held open."""
+    """Run the missing migrations; a quick look when there are none. The vault seals what older schemas held open.
+
+    Raises:
+        BadSettings: a newer program has upgraded these records; nothing was changed.
+    """
     if _is_current(engine):
         return
     with _one_at_a_time(engine):
@@ -28,7 +33,13 @@ def upgrade_schema(engine: Engine, vault: Vault) -> None:
 
 def _is_current(engine: Engine) -> bool:
     with reading(engine) as connection:
-        return find_revision(connection) == HEAD
+        found = find_revision(connection)
+    if found is not None and found > HEAD:
+        raise BadSettings(
+            f"the records have schema {found}, newer than this program, which knows schemas up to {HEAD}:"
+            " run the newer program, or put back the backup that was made before the upgrade"
+        )
+    return found == HEAD
 
 
 def find_revision(connection: Connection) -> str | None:

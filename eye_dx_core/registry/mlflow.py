@@ -24,7 +24,9 @@ from eye_dx_core.errors import BadCheckpoint, EyeDxError, NotFound, ServiceUnava
 from eye_dx_core.registry.memory import check_weights, weights_sha256
 from eye_dx_core.registry.port import CANDIDATE, TRUNK_FILE, ModelVersion
 
-_SHA, _METRICS, _TRUNK = "eye_dx.weights_sha256", "eye_dx.metrics", "eye_dx.trunk_sha256"
+_SHA, _METRICS = "eye_dx.weights_sha256", "eye_dx.metrics"
+TRUNK_TAG = "eye_dx.trunk_sha256"
+"""Marks the run that holds a trunk, which all versions that learnt on it share."""
 _REQUIREMENTS = ("torch", "timm", "safetensors", "numpy", "pydantic")
 _LOOK = "look whether the store of EYE_DX_MLFLOW_TRACKING_URI is up and whole"
 _NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
@@ -48,7 +50,7 @@ class MlflowRegistry:
     def _log_model(self, checkpoint: Path, metrics: dict[str, float], tags: dict[str, str]) -> str:  # pyright: ignore[reportReturnType]
         """Log the folder as code and safetensors under a run of its own, and register it; the new version."""
         card = json.loads((checkpoint / "card.json").read_text(encoding="utf-8"))
-        with _errors():
+        with translated_errors():
             _use_store(self._uri)
             experiment_id = _experiment(self._client(), self._model_name, self._artifacts)
             trunk = self._keep_trunk(checkpoint, str(card["trunk_sha256"]))
@@ -80,7 +82,7 @@ class MlflowRegistry:
         run_id = client.create_run(experiment_id, run_name=f"trunk {sha256[:12]}").info.run_id
         client.log_artifact(run_id, str(checkpoint / TRUNK_FILE))
         # Named only now, so that an upload that was cut off is never found.
-        client.set_tag(run_id, _TRUNK, sha256)
+        client.set_tag(run_id, TRUNK_TAG, sha256)
         client.set_terminated(run_id)
         return f"runs:/{run_id}/{TRUNK_FILE}"
 
@@ -88,25 +90,25 @@ class MlflowRegistry:
         experiment = self._client().get_experiment_by_name(self._trunks)
         if experiment is None:
             return None
-        found = self._client().search_runs([experiment.experiment_id], f"tags.`{_TRUNK}` = '{sha256}'", max_results=1)
+        found = self._client().search_runs([experiment.experiment_id], f"tags.`{TRUNK_TAG}` = '{sha256}'", max_results=1)
         return f"runs:/{found[0].info.run_id}/{TRUNK_FILE}" if found else None
 
     def find_by_alias(self, alias: str) -> ModelVersion | None:
         """See the port."""
         try:
-            with _errors():
+            with translated_errors():
                 return self._to_version(self._client().get_model_version_by_alias(self._model_name, alias))
         except NotFound:
             return None
 
     def get_version(self, version: str) -> ModelVersion:
         """See the port."""
-        with _errors(f"there is no version {version} of {self._model_name}"):
+        with translated_errors(f"there is no version {version} of {self._model_name}"):
             return self._to_version(self._client().get_model_version(self._model_name, version))
 
     def versions(self) -> tuple[ModelVersion, ...]:
         """See the port."""
-        with _errors():
+        with translated_errors():
             found = self._client().search_model_versions(f"name = '{self._model_name}'", max_results=1000)
             newest_first = sorted(found, key=lambda one: int(one.version), reverse=True)
             # Only a single version tells its aliases (mlflow issue 9952).
@@ -115,12 +117,12 @@ class MlflowRegistry:
     def set_alias(self, alias: str, version: str) -> None:
         """See the port."""
         self.get_version(version)
-        with _errors():
+        with translated_errors():
             self._client().set_registered_model_alias(self._model_name, alias, version)
 
     def set_tags(self, version: str, tags: dict[str, str]) -> None:
         """See the port."""
-        with _errors(f"there is no version {version} of {self._model_name}"):
+        with translated_errors(f"there is no version {version} of {self._model_name}"):
             for name, value in tags.items():
                 self._client().set_model_version_tag(self._model_name, version, name, value)
 
@@ -130,7 +132,7 @@ class MlflowRegistry:
         kept = self._artifacts.parent / "downloaded" / known.checkpoint_sha256
         if not (kept / "card.json").is_file():
             kept.parent.mkdir(parents=True, exist_ok=True)
-            with _errors(), tempfile.TemporaryDirectory(dir=kept.parent) as draft:
+            with translated_errors(), tempfile.TemporaryDirectory(dir=kept.parent) as draft:
                 _use_store(self._uri)
                 fetched = Path(download_artifacts(f"models:/{self._model_name}/{version}", dst_path=draft))
                 checkpoint = next(fetched.rglob("card.json")).parent
@@ -206,7 +208,7 @@ def start_training_run(
 
     While it is open, the load of processor, memory, disk and GPU is logged beside the metrics.
     """
-    with _errors():
+    with translated_errors():
         client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
         experiment_id = _experiment(client, experiment, artifact_folder)
         run_id = client.create_run(experiment_id, run_name="fine-tuning", tags=dict(tags)).info.run_id
@@ -232,14 +234,14 @@ def open_training_run(tracking_uri: str, run_id: str) -> TrainingRun:
     Raises:
         NotFound: there is no such run.
     """
-    with _errors(f"there is no MLflow run {run_id}"):
+    with translated_errors(f"there is no MLflow run {run_id}"):
         client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
         return TrainingRun(client, run_id, client.get_run(run_id).info.experiment_id)
 
 
 def log_files(tracking_uri: str, run_id: str, paths: Sequence[Path]) -> None:
     """Keep files with a run that has ended."""
-    with _errors():
+    with translated_errors():
         client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
         for path in paths:
             client.log_artifact(run_id, str(path))
@@ -262,7 +264,8 @@ def _use_store(uri: str) -> None:
 
 
 @contextmanager
-def _errors(not_found: str = "not in the registry") -> Generator[None]:
+def translated_errors(not_found: str = "not in the registry") -> Generator[None]:
+    """Turn whatever MLflow raises into our errors, without its text."""
     try:
         yield
     except EyeDxError:

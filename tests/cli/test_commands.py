@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from eye_dx_cli.main import app
-from eye_dx_cli.serving import check_ports, only_daemon
+from eye_dx_cli.serving import check_ports, only_daemon, prepare_state
 from eye_dx_core import casework, wiring
 from eye_dx_core.dataset.phantom_folders import write_phantom_dataset, write_phantom_photo
 from eye_dx_core.errors import BadSettings, EyeDxError
@@ -272,6 +272,15 @@ def test_a_taken_port_is_named_with_the_setting_that_changes_it():
 
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(BadSettings, match="EYE_DX_MLFLOW_PORT"):
         check_ports(Settings(dagster_port=1, mlflow_port=taken.getsockname()[1]))
+
+
+def test_a_new_state_folder_has_every_database_before_anything_is_started(state: Path):
+    """Dagster's web server and daemon would both make theirs, and one of the two would end."""
+    prepare_state(get_settings())
+
+    made = {str(path.relative_to(state)) for path in state.rglob("*.db")}
+    dagsters = {"dagster_home/history/runs.db", "dagster_home/history/runs/index.db", "dagster_home/schedules/schedules.db"}
+    assert made == {*dagsters, "data/records.db", "mlruns/mlflow.db"}
 
 
 def test_a_state_folder_has_one_daemon(state: Path):

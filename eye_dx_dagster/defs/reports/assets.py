@@ -107,7 +107,9 @@ def _guard_check(report: "DailyReport") -> dg.AssetCheckResult:
     return dg.AssetCheckResult(check_name=_KEEPS_RULES, passed=is_well, severity=dg.AssetCheckSeverity.WARN, description=said)
 
 
-daily_report_job = dg.define_asset_job("daily_report_job", selection=[daily_diagnosis_report], executor_def=dg.in_process_executor)
+daily_report_job = dg.define_asset_job(
+    "daily_report_job", selection=[daily_diagnosis_report], executor_def=dg.in_process_executor, tags={"domain": "report"}
+)
 
 
 @dg.schedule(
