@@ -5,6 +5,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Two processes, a file of tests each: half the time, and no file's fixtures twice.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 export EYE_DX_STATE_DIR ?= $(CURDIR)
 
 .PHONY: help setup demo up cluster test test-tools test-slow test-faults check bench clean
@@ -25,7 +27,7 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## Run the whole chain once, from photographs to delivered reports, and show what came out
 	@$(BIN)/python -m eye_dx_demo
 
-up: $(READY) ## Start Dagster UI and daemon and MLflow UI; one Ctrl-C stops all
+up: $(READY) ## Start the review desk, Dagster UI and daemon, MLflow UI and the monitor; one Ctrl-C stops all
 	@exec $(BIN)/eye-dx up
 
 cluster: $(READY) ## The same with two Celery workers over RabbitMQ and PostgreSQL on this machine (EYE_DX_QUEUE_URL, EYE_DX_RECORDS_URL)
@@ -33,7 +35,7 @@ cluster: $(READY) ## The same with two Celery workers over RabbitMQ and PostgreS
 	EYE_DX_RECORDS_URL="$${EYE_DX_RECORDS_URL:-postgresql+psycopg://postgres@127.0.0.1:5432/eye_dx}" exec $(BIN)/eye-dx cluster
 
 test: $(READY) ## Run the tests (services that do not answer are skipped unless EYE_DX_REQUIRE_SERVICES=1)
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
 test-tools: ## Install what only tests use, on Debian or Ubuntu as root: Chromium for the desk, poppler to read PDFs (without them, their tests are skipped)
 	@{ command -v chromium && command -v pdftotext; } >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium poppler-utils >/dev/null; }
@@ -49,7 +51,7 @@ check: $(READY) ## Format, lint, types, import contracts, tests
 	@$(BIN)/ruff check
 	@$(BIN)/basedpyright
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
 bench: $(READY) ## Measure every speed claim and print the ratios
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

@@ -17,6 +17,8 @@ QUEUES = ("gpu", "training", "dagster")
 Queues = Annotated[list[str], typer.Option("--queue", help="Queues to take runs from: gpu, training, dagster; may be repeated.")]
 Places = Annotated[int, typer.Option(min=1, help="Runs that one worker executes at once, each in a process of its own.")]
 
+_PATIENCE_SECONDS = 30
+"""A run that stays ready looks every few seconds whether it is to end."""
 # A worker that a signal killed is started again; one that ended is not. The trap lets the shell wait for it.
 _RESTARTED = "trap : TERM INT; while :; do {command}; status=$?; [ $status -gt 128 ] || exit $status; sleep 1; done"
 
@@ -33,7 +35,8 @@ def cluster(
     prepare_state(settings)
     limit_pool(settings)
     names = [f"worker{number}" for number in range(1, workers + 1)]
-    run_together(settings, {name: _RESTARTED.format(command=shlex.join(worker_command(name, QUEUES, places))) for name in names})
+    workers_by_name = {name: _RESTARTED.format(command=shlex.join(worker_command(name, QUEUES, places))) for name in names}
+    run_together(settings, workers_by_name, patience_seconds=_PATIENCE_SECONDS)
 
 
 def worker(

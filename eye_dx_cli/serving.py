@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
+import honcho.manager
 import typer
 from honcho.manager import Manager
 
@@ -36,11 +37,12 @@ def up() -> None:
     run_together(get_settings(), {})
 
 
-def run_together(settings: Settings, others: Mapping[str, str]) -> None:
-    """Start what a person works with, and other processes by their shell commands; return when all have ended."""
+def run_together(settings: Settings, others: Mapping[str, str], *, patience_seconds: int = 5) -> None:
+    """Start what a person works with, and other processes by their shell commands, until Ctrl-C; who does not end in time is killed."""
     prepare_state(settings)
     check_ports(settings)
     environment = child_environment(settings)
+    honcho.manager.KILL_WAIT = patience_seconds  # it has no other way in
     manager = Manager()
     ours = {name: shlex.join(command) for name, command in commands(settings).items()}
     for name, command in (ours | dict(others)).items():

@@ -21,7 +21,6 @@ from eye_dx_core.private_files import write_private
 from eye_dx_core.reporting.material import ReportMaterial
 from eye_dx_core.retention import Shelves, erase_patient
 from eye_dx_core.settings import Settings, child_environment, get_settings
-from eye_dx_dagster.monitor.serving import HOST
 from eye_dx_dagster.resources import as_discreet_failures
 from eye_dx_review.__main__ import server_config
 from tests.builders import NOON, a_case, a_diagnosis, a_report, a_review
@@ -95,6 +94,12 @@ def test_an_empty_url_means_the_default(tmp_path: Path):
     assert settings.mlflow_address == f"sqlite:///{tmp_path}/mlruns/mlflow.db"
 
 
+def test_other_machines_are_let_in_only_with_a_proxy_named(tmp_path: Path):
+    with pytest.raises(ValueError, match="EYE_DX_DESK_PROXY"):
+        Settings(state_dir=tmp_path, bind="0.0.0.0")
+    assert Settings(state_dir=tmp_path, bind="0.0.0.0", desk_proxy="10.0.0.1").bind == "0.0.0.0"
+
+
 def test_no_command_line_holds_a_secret_and_every_server_listens_here_only(tmp_path: Path):
     settings = Settings(state_dir=tmp_path, mlflow_tracking_uri=URLS["EYE_DX_MLFLOW_TRACKING_URI"])
 
@@ -103,7 +108,7 @@ def test_no_command_line_holds_a_secret_and_every_server_listens_here_only(tmp_p
         hosts = [command[number + 1] for number, word in enumerate(command) if word in ("-h", "--host")]
         assert hosts == ([] if name in ("daemon", "desk", "monitor") else ["127.0.0.1"]), name
         assert "0.0.0.0" not in " ".join(command)
-    assert HOST == "127.0.0.1"
+    assert settings.bind == "127.0.0.1"  # which the monitor listens on
     desk = server_config(FastAPI(), settings)
     assert (desk.host, desk.access_log, desk.proxy_headers) == ("127.0.0.1", False, False)
     assert child_environment(settings)["MLFLOW_BACKEND_STORE_URI"] == URLS["EYE_DX_MLFLOW_TRACKING_URI"]

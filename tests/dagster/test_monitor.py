@@ -33,6 +33,7 @@ from eye_dx_core.queue.announcing import announce_diagnosis
 from eye_dx_core.queue.draining import drain_screenings
 from eye_dx_core.queue.port import Message
 from eye_dx_core.queue.topology import QueueNames
+from eye_dx_core.records.migrating import HEAD
 from eye_dx_core.registry.promotion import promote
 from eye_dx_core.settings import Settings, child_environment
 from eye_dx_dagster.definitions import defs
@@ -181,7 +182,7 @@ def test_a_scrape_tells_what_waits_and_since_when(watched: tuple[Monitor, Settin
     assert one("outbox_oldest_seconds") == pytest.approx(STALE.total_seconds(), abs=300)
     assert time.time() - one("last_taken_timestamp_seconds") < 300
     assert one("state_disk_size_bytes") > one("state_disk_free_bytes") > 0
-    assert one("schema_info", revision="0004") == 1
+    assert one("schema_info", revision=HEAD) == 1
     assert one("alarm_seconds") == 900
 
 

@@ -30,7 +30,7 @@ def request_run_when(
     """
     active = len(context.instance.get_runs(dg.RunsFilter(job_name=job.name, statuses=ACTIVE), limit=at_most))
     if active == at_most:
-        return dg.SkipReason(f"{active} active {'run' if active == 1 else 'runs'} of {job.name} will take what waits")
+        return dg.SkipReason(f"every run of {job.name} that may be ({at_most}) is active and will take what waits")
     try:
         waiting = {name: count for name, count in count_waiting().items() if count}
     except ServiceUnavailable as error:
