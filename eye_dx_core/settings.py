@@ -32,7 +32,7 @@ class Settings(BaseSettings):
     # A URL may hold a password, so all three are secrets.
     queue_url: SecretStr | None = Field(default=None, description="amqp://…, sqlite:///…, postgresql+psycopg://… or memory://")
     queue_ca: Path | None = Field(default=None, description="PEM file of the authority that signed the broker's certificate (amqps://).")
-    queue_names: QueueNames = QueueNames()
+    queue_names: QueueNames = Field(default=QueueNames(), description="Names of queues that differ from ours, as JSON; see docs/messages.")
     not_assessed: NotAssessed = Field(
         default=NotAssessed.NULL, description="How result_check_queue tells what was not assessed: null, or omit the field."
     )
@@ -48,8 +48,10 @@ class Settings(BaseSettings):
         default=30, ge=1, description="Days that Dagster's routine runs are kept; what is unused in caches and was deleted in MLflow too."
     )
     keep_failed_runs_days: int = Field(default=90, ge=1, description="The same for routine runs that failed or were canceled.")
-    mlflow_tracking_uri: SecretStr | None = None
-    model_name: str = "eye-dx-fundus"
+    mlflow_tracking_uri: SecretStr | None = Field(
+        default=None, description="MLflow's store or server: sqlite:///…, postgresql+psycopg2://… or http://…; default mlruns/mlflow.db."
+    )
+    model_name: str = Field(default="eye-dx-fundus", description="Name of the model in the registry.")
 
     photo_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
         default=(), description="Folders that messages may name photographs in, separated by ':'; default data/."
@@ -105,8 +107,8 @@ class Settings(BaseSettings):
     )
 
     llm_base_url: str | None = Field(default=None, description="OpenAI-compatible endpoint; without it the template writes.")
-    llm_api_key: SecretStr | None = None
-    llm_model: str | None = None
+    llm_api_key: SecretStr | None = Field(default=None, description="Its key.")
+    llm_model: str | None = Field(default=None, description="Its name at that endpoint.")
     llm_external: bool = Field(
         default=False, description="Whether the endpoint may lie outside the house: facts about patients, without names, then leave it."
     )
@@ -115,7 +117,7 @@ class Settings(BaseSettings):
     llm_tracing: bool = Field(default=False, description="Record each question and answer in MLflow, with identifiers masked.")
 
     timezone: str = Field(default="Asia/Shanghai", description="Local time of reports and of the daily partition.")
-    desk_port: int = 8010
+    desk_port: int = Field(default=8010, description="Port of the review desk.")
     desk_hold_minutes: float = Field(default=10, gt=0, le=60, description="How long an open case is one doctor's; open pages renew it.")
     desk_blind_first: bool = Field(default=False, description="Doctors give their own reading before the AI's word is shown.")
     desk_two_person: bool = Field(
@@ -125,9 +127,9 @@ class Settings(BaseSettings):
         default=None, description="Addresses of the reverse proxy before the desk, by commas; cookies are then for https only."
     )
     log_format: LogFormat = Field(default=LogFormat.TEXT, description="text, or json: one object a line on stderr.")
-    dagster_port: int = 3000
+    dagster_port: int = Field(default=3000, description="Port of Dagster's UI.")
     monitor_port: int = Field(default=9108, description="Where Prometheus and probes ask, on this machine.")
-    mlflow_port: int = 5000
+    mlflow_port: int = Field(default=5000, description="Port of MLflow's UI.")
 
     bind: str = Field(
         default="127.0.0.1",
