@@ -21,7 +21,6 @@ from eye_dx_core.private_files import write_private
 from eye_dx_core.reporting.material import ReportMaterial
 from eye_dx_core.retention import Shelves, erase_patient
 from eye_dx_core.settings import Settings, child_environment, get_settings
-from eye_dx_dagster.monitor.serving import HOST
 from eye_dx_dagster.resources import as_discreet_failures
 from eye_dx_review.__main__ import server_config
 from tests.builders import NOON, a_case, a_diagnosis, a_report, a_review
@@ -103,7 +102,7 @@ def test_no_command_line_holds_a_secret_and_every_server_listens_here_only(tmp_p
         hosts = [command[number + 1] for number, word in enumerate(command) if word in ("-h", "--host")]
         assert hosts == ([] if name in ("daemon", "desk", "monitor") else ["127.0.0.1"]), name
         assert "0.0.0.0" not in " ".join(command)
-    assert HOST == "127.0.0.1"
+    assert settings.bind == "127.0.0.1"
     desk = server_config(FastAPI(), settings)
     assert (desk.host, desk.access_log, desk.proxy_headers) == ("127.0.0.1", False, False)
     assert child_environment(settings)["MLFLOW_BACKEND_STORE_URI"] == URLS["EYE_DX_MLFLOW_TRACKING_URI"]
