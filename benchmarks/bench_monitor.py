@@ -82,7 +82,7 @@ def measure(settings: Settings, instance: dg.DagsterInstance, how: str) -> None:
     look_at_day()  # what fill() left out is taken now
     show("half a day of cases (once a minute)", look_at_day)
     watch = Watch(settings, instance, names, version="bench")
-    with open_server(application(watch), 0) as server:
+    with open_server(application(watch), "127.0.0.1", 0) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}/metrics"
         urllib.request.urlopen(address).read()

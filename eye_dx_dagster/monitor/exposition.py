@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 
-from eye_dx_core.monitoring import ChampionState, DayState, DiskState, Growth, QueueState, RecordsState
+from eye_dx_core.monitoring import ChampionState, DayState, DiskState, QueueState, RecordsState
 from eye_dx_dagster.monitor.looking import Seen
 from eye_dx_dagster.monitor.platform import History, PlatformState
 
@@ -52,7 +52,7 @@ def queue(state: QueueState | None) -> Iterator[Metric]:
     yield _gauge("dead_letters", "Messages set aside because nobody could read them.", [], _one(state, lambda one: one.dead))
 
 
-def records(state: RecordsState | None, diagnosed: Growth, reported: Growth) -> Iterator[Metric]:
+def records(state: RecordsState | None, *, diagnosed: int, reported: int) -> Iterator[Metric]:
     """Cases and results by what they wait for."""
     yield _gauge(
         "cases_waiting",
@@ -94,14 +94,11 @@ def records(state: RecordsState | None, diagnosed: Growth, reported: Growth) -> 
         _one(state, lambda one: one.last_taken_at.timestamp() if one.last_taken_at else None),
     )
     yield _gauge("cases_stored", "Cases in the records.", [], _one(state, lambda one: one.census.cases))
-    for name, meaning, growth, count in (
-        ("cases_diagnosed", "Cases read since this process began.", diagnosed, state and state.census.diagnosed),
-        ("cases_reported", "Reports written since this process began.", reported, state and state.census.reported),
+    for name, meaning, total in (
+        ("cases_diagnosed", "Cases read since this process began.", diagnosed),
+        ("cases_reported", "Reports written since this process began.", reported),
     ):
-        counter = CounterMetricFamily(f"eye_dx_{name}", meaning)
-        if count is not None:
-            counter.add_metric([], growth.see(count))
-        yield counter
+        yield CounterMetricFamily(f"eye_dx_{name}", meaning, value=total)
     schema = InfoMetricFamily("eye_dx_schema", "The form of the records' database.")
     if state is not None:
         schema.add_metric([], {"revision": state.census.schema_revision})

@@ -40,6 +40,7 @@ class Part(Generic[Value]):
         self._changed = threading.Condition()
         self._is_looking = False
         self._seen: Seen[Value] | None = None
+        self._seen_at = 0.0
 
     def begin(self) -> None:
         """Start a look if the last one is too old and none is under way."""
@@ -50,18 +51,20 @@ class Part(Generic[Value]):
         threading.Thread(target=self._look_once, name=f"look at {self.name}", daemon=True).start()
 
     def wait(self, *, until: float) -> Seen[Value]:
-        """What the look found; a problem when it has not come back by then (by the monotonic clock)."""
+        """What the look found that was begun for this; a problem when it has not come back by then (by the monotonic clock)."""
         began = time.monotonic()
         with self._changed:
-            self._changed.wait_for(
+            is_there = self._changed.wait_for(
                 lambda: not self._is_looking or self._age() < self._lag_seconds, timeout=max(0.0, until - time.monotonic())
             )
-            if self._seen is not None and self._age() < max(self._keep_seconds, self._lag_seconds):
+            # However long other parts were waited for meanwhile: it was new when this one was asked.
+            if is_there and self._seen is not None:
                 return self._seen
         return Seen(None, "does not answer in time", time.time(), time.monotonic() - began)
 
     def _age(self) -> float:
-        return time.time() - self._seen.at if self._seen is not None else float("inf")
+        """Not by the wall clock: after one that was set back, nothing would be looked at for as long."""
+        return time.monotonic() - self._seen_at if self._seen is not None else float("inf")
 
     def _look_once(self) -> None:
         began = time.monotonic()
@@ -73,6 +76,7 @@ class Part(Generic[Value]):
         except Exception as error:  # noqa: BLE001 - told, and its text may hold an address with a password
             problem = f"an error of ours ({type(error).__name__})"
         with self._changed:
-            self._seen = Seen(value, problem, time.time(), time.monotonic() - began)
+            self._seen_at = time.monotonic()
+            self._seen = Seen(value, problem, time.time(), self._seen_at - began)
             self._is_looking = False
             self._changed.notify_all()

@@ -34,9 +34,7 @@ class Watch(Collector):
         self._diagnosed, self._reported = monitoring.Growth(), monitoring.Growth()
         zone = ZoneInfo(settings.timezone)
         self._queue = Part("queue", self._with_queue, keep_seconds=_KEEP_SECONDS)
-        self._records = Part(
-            "records", lambda: self._with_records(lambda one: monitoring.look_at_records(one, at=_now())), keep_seconds=_KEEP_SECONDS
-        )
+        self._records = Part("records", self._count_records, keep_seconds=_KEEP_SECONDS)
         self._day = Part(
             "day",
             lambda: self._with_records(lambda one: monitoring.look_at_day(one, zone=zone, at=_now())),
@@ -77,7 +75,7 @@ class Watch(Collector):
         }
         yield from exposition.parts(seen)
         yield from exposition.queue(queue.value)
-        yield from exposition.records(records.value, self._diagnosed, self._reported)
+        yield from exposition.records(records.value, diagnosed=self._diagnosed.total, reported=self._reported.total)
         yield from exposition.day(day.value)
         yield from exposition.champion(registry.value)
         yield from exposition.platform(platform.value)
@@ -103,6 +101,13 @@ class Watch(Collector):
             "dagster": platform.problem or _silent(platform.value),
         }
         return {part: problem for part, problem in problems.items() if problem is not None}
+
+    def _count_records(self) -> monitoring.RecordsState:
+        """Counters grow here, where one look comes after another, and not in scrapes, of which two may be under way."""
+        state = self._with_records(lambda one: monitoring.look_at_records(one, at=_now()))
+        self._diagnosed.see(state.census.diagnosed)
+        self._reported.see(state.census.reported)
+        return state
 
     def _with_queue(self) -> monitoring.QueueState:
         with closing[Queue](wiring.open_queue(self._settings)) as queue:

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -37,7 +36,6 @@ from eye_dx_core.records.migrating import HEAD
 from eye_dx_core.registry.promotion import promote
 from eye_dx_core.settings import Settings, child_environment
 from eye_dx_dagster.definitions import defs
-from eye_dx_dagster.monitor.looking import Part
 from tests.builders import a_case, a_diagnosis
 from tests.checkpoints import a_checkpoint
 from tests.faults.own_servers import free_port
@@ -307,59 +305,6 @@ def test_a_monitor_is_asked_to_end_and_ends_well(tmp_path: Path):
     with a_monitor(settings, tmp_path) as monitor:
         monitor.process.send_signal(signal.SIGTERM)
         assert monitor.process.wait(20) == 0
-
-
-def test_what_hangs_keeps_no_scrape_waiting_and_is_looked_at_once():
-    release, looks = threading.Event(), []
-
-    def hang() -> int:
-        looks.append(1)
-        release.wait(20)
-        return 7
-
-    part = Part("slow", hang, keep_seconds=60)
-    began = time.monotonic()
-    for _ in range(3):
-        part.begin()
-        assert part.wait(until=time.monotonic() + 0.1).problem == "does not answer in time"
-    assert time.monotonic() - began < 5
-    assert looks == [1]
-
-    release.set()
-    assert part.wait(until=time.monotonic() + 5).value == 7
-    part.begin()
-    assert part.wait(until=time.monotonic()).value == 7
-    assert looks == [1]
-
-
-def test_what_takes_long_is_told_as_it_was_while_it_is_found_anew():
-    values = iter(range(10))
-
-    def count() -> int:
-        time.sleep(0.2)
-        return next(values)
-
-    part = Part("day", count, keep_seconds=0.05, lag_seconds=60)
-    part.begin()
-    assert part.wait(until=time.monotonic() + 5).value == 0
-    time.sleep(0.1)
-
-    part.begin()
-    began = time.monotonic()
-    assert part.wait(until=time.monotonic() + 5).value == 0
-    assert time.monotonic() - began < 0.15
-    time.sleep(0.4)
-    assert part.wait(until=time.monotonic() + 5).value == 1
-
-
-def test_an_error_that_is_not_ours_is_told_by_its_class_only():
-    def fail() -> int:
-        raise RuntimeError(f"postgresql://clinic:{SECRET}@db")
-
-    part = Part("records", fail, keep_seconds=1)
-    part.begin()
-
-    assert part.wait(until=time.monotonic() + 5).problem == "an error of ours (RuntimeError)"
 
 
 def names_in(expression: str) -> set[str]:
