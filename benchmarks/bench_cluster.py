@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from eye_dx_core import wiring
 from eye_dx_core.queue.topology import QueueNames
 from tests.faults.cluster import Cluster
-from tests.faults.installation import PROJECT, Installation
+from tests.faults.installation import Installation
 from tests.faults.own_servers import own_rabbit
 from tests.faults.tally import count
 from tests.services import own_postgres
@@ -32,12 +32,11 @@ class OneMachine(Installation):
     """`eye-dx up` as it is, but for Dagster's storage, which is where the cluster has it."""
 
     def __init__(self, folder: Path, queue_url: str, records_url: str, names: QueueNames) -> None:
-        home = folder / "dagster_home"
-        home.mkdir(parents=True)
-        ours, sqlite = (PROJECT / "dagster_home" / "dagster.yaml").read_text(), "  sqlite: { base_dir: { env: DAGSTER_HOME } }\n"
-        assert sqlite in ours
-        (home / "dagster.yaml").write_text(ours.replace(sqlite, "  postgres: { postgres_url: { env: EYE_DX_DAGSTER_URL } }\n"))
         super().__init__(folder, queue_url, records_url, names)
+        file, sqlite = self.settings.dagster_home / "dagster.yaml", "  sqlite: { base_dir: { env: DAGSTER_HOME } }\n"
+        ours = file.read_text()
+        assert sqlite in ours
+        file.write_text(ours.replace(sqlite, "  postgres: { postgres_url: { env: EYE_DX_DAGSTER_URL } }\n"))
         wiring.make_cluster_database(self.settings)
 
     def command(self) -> list[str]:
