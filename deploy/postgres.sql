@@ -1,2 +1,3 @@
--- MLflow keeps its tables in a database of its own; Dagster has a schema in that of the records.
+-- MLflow and Dagster keep their tables in databases of their own.
 CREATE DATABASE mlflow;
+CREATE DATABASE dagster;

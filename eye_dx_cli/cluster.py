@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -32,8 +31,6 @@ def cluster(
     Needs RabbitMQ (EYE_DX_QUEUE_URL) and PostgreSQL (EYE_DX_RECORDS_URL); makes the database where it is missing.
     """
     settings = cluster_settings()
-    prepare_state(settings)
-    limit_pool(settings)
     names = [f"worker{number}" for number in range(1, workers + 1)]
     workers_by_name = {name: _RESTARTED.format(command=shlex.join(worker_command(name, QUEUES, places))) for name in names}
     run_together(settings, workers_by_name, patience_seconds=_PATIENCE_SECONDS)
@@ -66,15 +63,6 @@ def cluster_settings() -> Settings:
     settings = get_settings().model_copy(update={"cluster": True})
     _ = settings.celery_broker_address, settings.dagster_address
     return settings
-
-
-def limit_pool(settings: Settings) -> None:
-    """Let as many diagnosis runs work at once as there are GPU workers; the limit lies in Dagster's database and holds everywhere."""
-    dagster = str(Path(sys.executable).parent / "dagster")
-    command = [dagster, "instance", "concurrency", "set", "gpu", str(settings.diagnosis_runs)]
-    done = subprocess.run(command, env=child_environment(settings), capture_output=True, check=False)
-    if done.returncode != 0:
-        raise BadSettings("Dagster cannot open its database: is EYE_DX_DAGSTER_URL right, and may its user make tables?")
 
 
 def worker_command(name: str, queues: tuple[str, ...], places: int) -> list[str]:

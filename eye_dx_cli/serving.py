@@ -40,6 +40,7 @@ def up() -> None:
 def run_together(settings: Settings, others: Mapping[str, str], *, patience_seconds: int = 5) -> None:
     """Start what a person works with, and other processes by their shell commands, until Ctrl-C; who does not end in time is killed."""
     prepare_state(settings)
+    limit_pool(settings)
     check_ports(settings)
     environment = child_environment(settings)
     honcho.manager.KILL_WAIT = patience_seconds  # it has no other way in
@@ -61,9 +62,25 @@ def serve(part: Annotated[Part, typer.Argument(help="Which one.")]) -> None:
     """Become one of the processes of `eye-dx up`: for containers and services, which want one each."""
     settings = get_settings()
     prepare_state(settings)
+    if part is Part.daemon:
+        limit_pool(settings)
     command = commands(settings)[part]
     os.chdir(PROJECT)
     os.execve(command[0], command, child_environment(settings))  # noqa: S606 - the signals are its own
+
+
+def limit_pool(settings: Settings) -> None:
+    """Let as many diagnosis runs work at once as EYE_DX_DIAGNOSIS_RUNS says; the limit lies in Dagster's database and holds everywhere.
+
+    Raises:
+        BadSettings: Dagster cannot open its database.
+    """
+    if settings.diagnosis_runs == 1 and not settings.cluster:
+        return  # as dagster.yaml has it
+    dagster = str(Path(sys.executable).parent / "dagster")
+    command = [dagster, "instance", "concurrency", "set", "gpu", str(settings.diagnosis_runs)]
+    if subprocess.run(command, env=child_environment(settings), capture_output=True, check=False).returncode != 0:
+        raise BadSettings("Dagster cannot open its database: is EYE_DX_DAGSTER_URL right, and may its user make tables?")
 
 
 @contextmanager
@@ -125,19 +142,8 @@ def daemon_command(log_format: LogFormat = LogFormat.TEXT) -> list[str]:
 
 
 def monitor_command() -> list[str]:
-    """The command of the process that Prometheus and probes ask; it alone of these loads Dagster's definitions for that."""
+    """The command of the process that Prometheus and probes ask; it loads Dagster's definitions for their names."""
     return [sys.executable, "-W", "ignore", "-m", "eye_dx_dagster.monitor"]
-
-
-def monitor() -> None:
-    """Start the monitor alone on this machine: /metrics for Prometheus, /healthz and /readyz for probes; Ctrl-C stops it."""
-    settings = get_settings()
-    prepare_state(settings)
-    console.print(f"Metrics http://127.0.0.1:{settings.monitor_port}/metrics   Ctrl-C stops it")
-    try:
-        raise typer.Exit(subprocess.run(monitor_command(), env=child_environment(settings), check=False).returncode)
-    except KeyboardInterrupt:
-        raise typer.Exit(0) from None
 
 
 def prepare_state(settings: Settings) -> None:
@@ -213,5 +219,4 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the root command."""
     app.command()(up)
     app.command()(serve)
-    app.command()(monitor)
     app.command()(health)

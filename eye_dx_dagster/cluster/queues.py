@@ -10,6 +10,9 @@ QUEUE_TAG = "dagster-celery/queue"
 WORKER_TAG = "eye_dx/worker"
 """Who executes a run: name of the worker, and process."""
 
+FINISH_TAG = "eye_dx/finish"
+"""Set on a run whose worker is told to stop."""
+
 
 def on_queue(name: str) -> dict[str, str]:
     """The tag of a job whose runs go to that queue; the launcher of a single machine does not look at it."""

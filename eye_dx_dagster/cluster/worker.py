@@ -7,6 +7,7 @@ them have failed: the sensor then starts a new one for what waits, and Dagster r
 
 import logging
 import os
+import time
 from typing import Any
 
 import dagster as dg
@@ -21,10 +22,11 @@ from dagster_celery.tasks import create_execute_job_task
 
 from eye_dx_core.settings import get_settings
 from eye_dx_dagster.cluster.app import configure
-from eye_dx_dagster.cluster.queues import WORKER_TAG
-from eye_dx_dagster.defs.diagnosis.jobs import FINISH_TAG
+from eye_dx_dagster.cluster.queues import FINISH_TAG, WORKER_TAG
 
-_ANSWER_SECONDS = 5.0
+_ANSWER_SECONDS, _SILENCE_SECONDS = 5.0, 60.0
+"""How long one question waits for its answer, and after how long a worker that gives none is gone: when a broker was restarted, all
+messages come again, before every worker has found it again."""
 
 # A queue that nobody has declared yet is an answer, and a broker that does not answer becomes an error of ours.
 logging.getLogger("pika").setLevel(logging.CRITICAL)
@@ -84,5 +86,8 @@ def _is_working(worker: str) -> bool:
     hostname, _, pid = worker.rpartition("/")
     if not hostname:
         return False
-    active = app.control.inspect(destination=[hostname], timeout=_ANSWER_SECONDS, limit=1).active() or {}
+    until = time.monotonic() + _SILENCE_SECONDS
+    while (active := app.control.inspect(destination=[hostname], timeout=_ANSWER_SECONDS, limit=1).active()) is None:
+        if time.monotonic() > until:
+            return False
     return any(str(one["worker_pid"]) == pid and pid != str(os.getpid()) for tasks in active.values() for one in tasks)

@@ -1,4 +1,4 @@
-"""Starts the monitor: `python -m eye_dx_dagster.monitor`, or `eye-dx monitor`."""
+"""Starts the monitor: `python -m eye_dx_dagster.monitor`, which `eye-dx serve monitor` does."""
 
 import signal
 import sys

@@ -53,7 +53,7 @@ def call(*arguments: str | Path) -> str:
     ["", "phantoms", "dataset report", "train", "diagnose", "queue send", "queue depth", "queue dead", "queue contract", "review", "report",
      "records export", "registry list", "registry promote", "registry rollback", "registry challenge",
      "weights convert", "health", "up", "cluster", "worker", "serve", "backup", "restore",
-     "monitor", "desk", "users add", "users password", "users block"],
+     "desk", "users add", "users password", "users block"],
 )  # fmt: skip
 def test_every_command_explains_itself(command: str):
     assert "Usage:" in call(*command.split(), "--help")

@@ -6,6 +6,9 @@ import sys
 import dagster as dg
 import pytest
 
+from eye_dx_cli.cluster import QUEUES as OFFERED
+from eye_dx_dagster.cluster.queues import GENERAL, QUEUE_TAG, QUEUES
+
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning", "ignore::DeprecationWarning")
 
 
@@ -104,3 +107,12 @@ def test_loading_the_definitions_imports_nothing_heavy():
     loaded = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
 
     assert loaded.stdout.strip() == "[]"
+
+
+def test_runs_go_to_queues_that_workers_are_offered():
+    from eye_dx_dagster.definitions import defs
+
+    repository = defs.get_repository_def()
+
+    assert OFFERED == QUEUES
+    assert {repository.get_job(name).tags.get(QUEUE_TAG, GENERAL) for name in repository.job_names} == set(QUEUES)

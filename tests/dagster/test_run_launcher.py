@@ -51,3 +51,11 @@ def test_the_instance_that_we_ship_asks_it():
         assert isinstance(instance.run_launcher, WatchedRunLauncher)
         assert instance.run_launcher.supports_check_run_worker_health
         assert instance.run_monitoring_enabled
+
+
+def test_the_cluster_is_configured_like_one_machine_but_for_where_runs_go():
+    ours, theirs = (yaml.safe_load((PROJECT / folder / "dagster.yaml").read_text()) for folder in ("dagster_home", "deploy/celery"))
+    for one in (ours, theirs):
+        del one["storage"], one["run_launcher"], one["concurrency"]["runs"], one["run_monitoring"]["start_timeout_seconds"]
+
+    assert theirs == ours

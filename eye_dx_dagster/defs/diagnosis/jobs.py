@@ -11,7 +11,7 @@ from eye_dx_core.queue.port import Queue
 from eye_dx_core.records.port import Records
 from eye_dx_core.registry.port import CHALLENGER, ModelRegistry
 from eye_dx_core.settings import Settings
-from eye_dx_dagster.cluster.queues import GPU, on_queue
+from eye_dx_dagster.cluster.queues import FINISH_TAG, GPU, on_queue
 from eye_dx_dagster.resources import as_discreet_failures
 
 RETRY = dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
@@ -20,8 +20,6 @@ _LONGEST_SECONDS = 3600
 READ_TOGETHER = 50
 _QUEUED_BY_RIGHT = timedelta(seconds=10)
 # A sensor starts the next run as soon as something waits, so a run whose process died need not be run again for its own sake.
-FINISH_TAG = "eye_dx/finish"
-"""Set on a run whose worker is told to stop."""
 STARTED_BY_SENSOR = {"dagster/max_retries": "0"}
 
 
@@ -81,8 +79,7 @@ def stay_ready(
     """Keep the champion in memory and drain, read and deliver what comes within a second.
 
     Ends when nothing has come for EYE_DX_LINGER_SECONDS, when another run waits for its turn, when its worker is told to stop, and
-    after an hour; the sensor then
-    starts a new run for the next screening, which takes as long as a process and a model take to load.
+    after an hour; the sensor then starts a new run for the next screening, which takes as long as a process and a model take to load.
     """
     from eye_dx_core.queue.draining import drain_screenings as drain
     from eye_dx_core.queue.outbox import deliver_outbox
