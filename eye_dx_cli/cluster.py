@@ -3,7 +3,6 @@
 import os
 import shlex
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,8 +17,6 @@ Places = Annotated[int, typer.Option(min=1, help="Runs that one worker executes 
 
 _PATIENCE_SECONDS = 30
 """A run that stays ready looks every few seconds whether it is to end."""
-# A worker that a signal killed is started again; one that ended is not. The trap lets the shell wait for it.
-_RESTARTED = "trap : TERM INT; while :; do {command}; status=$?; [ $status -gt 128 ] || exit $status; sleep 1; done"
 
 
 def cluster(
@@ -32,8 +29,8 @@ def cluster(
     """
     settings = cluster_settings()
     names = [f"worker{number}" for number in range(1, workers + 1)]
-    workers_by_name = {name: _RESTARTED.format(command=shlex.join(worker_command(name, QUEUES, places))) for name in names}
-    run_together(settings, workers_by_name, patience_seconds=_PATIENCE_SECONDS)
+    commands = {name: shlex.join(worker_command(name, QUEUES, places)) for name in names}
+    run_together(settings, commands, patience_seconds=_PATIENCE_SECONDS)
 
 
 def worker(
@@ -43,7 +40,7 @@ def worker(
 ) -> None:
     """Take runs from RabbitMQ and execute them, until told to stop; then what it has begun is finished first.
 
-    Whoever starts it must start it again when it dies: see deploy/celery.
+    A worker that is killed is started again.
     """
     if unknown := sorted(set(queue) - set(QUEUES)):
         raise BadSettings(f"no runs are sent to the queue {unknown[0]}: choose among {', '.join(QUEUES)}")
@@ -51,7 +48,7 @@ def worker(
     prepare_state(settings)
     os.chdir(PROJECT)
     command = worker_command(name, tuple(queue), places)
-    os.execve(command[0], command, child_environment(settings))  # noqa: S606 - signals go to Celery itself, which knows what to do
+    os.execve(command[0], command, child_environment(settings))  # noqa: S606 - signals are its own
 
 
 def cluster_settings() -> Settings:
@@ -66,10 +63,9 @@ def cluster_settings() -> Settings:
 
 
 def worker_command(name: str, queues: tuple[str, ...], places: int) -> list[str]:
-    """The command of one worker's process."""
-    celery = str(Path(sys.executable).parent / "celery")
-    what = ["-A", "eye_dx_dagster.cluster.worker", "worker", "-n", f"{name}@%h", "-Q", ",".join(queues), "-c", str(places)]
-    return [celery, *what, "--loglevel", "warning", "--without-gossip", "--without-mingle"]
+    """The command of one worker."""
+    what = ["-n", f"{name}@%h", "-Q", ",".join(queues), "-c", str(places), "--loglevel", "warning", "--without-gossip", "--without-mingle"]
+    return [sys.executable, "-m", "eye_dx_dagster.cluster", *what]
 
 
 def register(app: typer.Typer) -> None:

@@ -41,8 +41,6 @@ def run() -> None:
     progress.addHandler(terminal := logging.StreamHandler())
     terminal.setFormatter(JsonLines() if log_format is LogFormat.JSON else logging.Formatter("%(message)s"))
     progress.propagate = False
-    # A queue that is not there yet is an answer, and a broker that does not answer becomes an error of ours.
-    logging.getLogger("pika").setLevel(logging.CRITICAL)
     try:
         app()
     except EyeDxError as error:

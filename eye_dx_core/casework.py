@@ -86,6 +86,7 @@ def diagnose_waiting(
     done: list[AiDiagnosis] = []
     failed: dict[str, Exception] = {}
     announce = partial(announce_diagnosis, names=outlet.names, not_assessed=outlet.not_assessed)
+    photos.get_ready()  # before the first claim: should this process be killed while others start, no case has lost an attempt
     while len(done) + len(failed) < limit:
         cases = records.claim_undiagnosed(limit=min(micro_batch, limit - len(done) - len(failed)), lease_seconds=lease_seconds)
         if not cases:

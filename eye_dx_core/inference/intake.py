@@ -38,6 +38,16 @@ class PhotoIntake:
         """
         self._places, self._workers, self._rules = places, workers, rules
 
+    def start(self) -> None:
+        """Let the processes start that prepare photographs, and do not wait for them."""
+        if self._workers is not None:
+            self._workers.start()
+
+    def get_ready(self) -> None:
+        """The same, and wait for them."""
+        if self._workers is not None:
+            self._workers.get_ready()
+
     def prepare(self, locations: Sequence[str], *, size: int) -> Iterator[Prepared]:
         """Each photograph that a message names, as a square of `size` pixels, or why there is none."""
         return self._prepare((lambda one=one: self._places.find_photo(one) for one in locations), size)

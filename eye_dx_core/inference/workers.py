@@ -31,7 +31,7 @@ runpy.run_module(sys.argv[1], run_name="__main__")
 
 
 class PhotoWorkers:
-    """Processes that are started when they are first needed, and used again; any thread may ask.
+    """Processes that are started when they are first needed, or before by `start`, and used again; any thread may ask.
 
     Each has a socket of its own, so that one that dies at any moment, or answers nonsense, leaves the others as they are.
     They end when this process does, however it ends.
@@ -66,6 +66,22 @@ class PhotoWorkers:
         """Who is running now."""
         with self._lock:
             return tuple(one.process_id for one in self._all)
+
+    def start(self) -> None:
+        """Start those that do not run yet, and do not wait for them: their libraries take a second or two to load."""
+        with self._lock:
+            missing = self.count - len(self._all)
+            started = [_Worker(self._program) for _ in range(missing)]
+            self._all.update(started)
+            self._idle.extend(started)
+
+    def get_ready(self) -> None:
+        """Start those that do not run yet, and wait for all that have nothing to do; who fails is told where it is needed."""
+        self.start()
+        with self._lock:
+            idle = tuple(self._idle)
+        for worker in idle:
+            worker.is_ready(seconds=_START_SECONDS)
 
     def prepare(self, source: Path | bytes, *, size: int, rules: RuleBook | None = None) -> Prepared:
         """As `prepare_or_refuse`, in another process; waits while all are busy.
@@ -116,6 +132,14 @@ class PhotoWorkers:
         return prepared
 
     def _take(self) -> "_Worker":
+        for _ in range(_TRIES):
+            worker = self._idle_or_new()
+            if worker.is_ready(seconds=_START_SECONDS):
+                return worker
+            self._put_back(worker, is_fit=False)
+        raise ServiceUnavailable("a worker process for photographs did not start")
+
+    def _idle_or_new(self) -> "_Worker":
         with self._lock:
             while self._idle:
                 worker = self._idle.pop()
@@ -123,14 +147,9 @@ class PhotoWorkers:
                     return worker
                 self._all.discard(worker)
                 worker.stop()
-        for _ in range(_TRIES):
             worker = _Worker(self._program)
-            with self._lock:
-                self._all.add(worker)
-            if worker.is_ready(seconds=_START_SECONDS):
-                return worker
-            self._put_back(worker, is_fit=False)
-        raise ServiceUnavailable("a worker process for photographs did not start")
+            self._all.add(worker)
+            return worker
 
     def _put_back(self, worker: "_Worker", *, is_fit: bool) -> None:
         with self._lock:
@@ -145,6 +164,7 @@ class _Worker:
     """One process and the socket to it."""
 
     def __init__(self, program: str) -> None:
+        self._first_word, self._is_ready = Lock(), False
         self._channel, theirs = socket.socketpair()
         with theirs:
             # Its own session: Ctrl-C at the terminal is for the process that diagnoses, which then ends its workers.
@@ -165,11 +185,10 @@ class _Worker:
         return self._process.poll() is None
 
     def is_ready(self, *, seconds: float) -> bool:
-        """Wait for its first word."""
-        try:
-            return receive_frame(self._channel, until=time.monotonic() + seconds) is not None
-        except OSError:
-            return False
+        """Wait for its first word; any thread may."""
+        with self._first_word, suppress(OSError):
+            self._is_ready = self._is_ready or receive_frame(self._channel, until=time.monotonic() + seconds) is not None
+        return self._is_ready
 
     def ask(self, frame: Frame, *, seconds: float) -> Frame | None:
         """Ask and wait for the answer; None when it died. A `TimeoutError` says that it took too long."""

@@ -29,6 +29,8 @@ from eye_dx_core.queue.port import DELIVERY_LIMIT_REASON, DeadLetter, Delivery, 
 from eye_dx_core.queue.topology import QueueNames, Route, delay_queue, delay_step
 
 _log = logging.getLogger(__name__)
+# A queue that nobody has declared yet is an answer, and a broker that does not answer becomes an error of ours.
+logging.getLogger("pika").setLevel(logging.CRITICAL)
 _Answer = TypeVar("_Answer")
 _NOT_FOUND = 404
 _OURS = _REASON, _QUEUE, _DIED_AT = "eye-dx-reason", "eye-dx-queue", "eye-dx-died-at"

@@ -13,7 +13,18 @@ from eye_dx_core.records.figures import DayFigures, figures_of
 from eye_dx_core.records.memory_desk import MemoryDesk
 from eye_dx_core.records.memory_shadows import MemoryShadows
 from eye_dx_core.records.outgoing import OutboxMessage
-from eye_dx_core.records.port import FARTHEST_SECONDS, MAX_ATTEMPTS, Backlog, CaseRecord, Census, Rejection, Runs, Work, pause_after
+from eye_dx_core.records.port import (
+    FARTHEST_SECONDS,
+    MAX_ATTEMPTS,
+    Backlog,
+    CaseRecord,
+    Census,
+    Rejection,
+    Runs,
+    Work,
+    claimed_together,
+    pause_after,
+)
 from eye_dx_core.schema.case import Case, Identity, Screening
 from eye_dx_core.schema.diagnosis import AiDiagnosis
 from eye_dx_core.schema.report import DiagnosisReport
@@ -119,7 +130,8 @@ class MemoryRecords(MemoryDesk, MemoryShadows):
             return self._claim([held for held in self._in_order() if held.is_unreported], limit, lease_seconds)
 
     def _claim(self, waiting: list[HeldCase], limit: int, lease_seconds: float) -> tuple[Case, ...]:
-        chosen = [held for held in waiting if held.is_free][:limit]
+        free = [held for held in waiting if held.is_free][:limit]
+        chosen = free[: claimed_together(held.attempts for held in free)]
         for held in chosen:
             held.attempts, held.claimed_until = held.attempts + 1, time.time() + min(lease_seconds, FARTHEST_SECONDS)
         return tuple(self.get_case(held.case.case_id) for held in chosen)

@@ -1,7 +1,8 @@
 """What we need of the records; every adapter passes the same contract tests."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import takewhile
 from typing import Protocol
 
 from pydantic import AwareDatetime
@@ -94,6 +95,11 @@ MAX_ATTEMPTS = 5
 FARTHEST_SECONDS = 3600.0
 
 
+def claimed_together(attempts: Iterable[int]) -> int:
+    """How many of these cases go into one claim: those at the head that nobody has tried, or the first one alone."""
+    return max(1, sum(1 for _ in takewhile(lambda tried: tried == 0, attempts)))
+
+
 def pause_after(attempts: int) -> float:
     """Seconds until a message that failed so often is tried again: 30, 60, 120, …, an hour at most."""
     return min(FARTHEST_SECONDS, 15.0 * 2 ** min(attempts, 20))
@@ -136,7 +142,8 @@ class Records(Custody, Desk, Accounts, Figures, Shadows, Protocol):
     def claim_undiagnosed(self, *, limit: int, lease_seconds: float) -> tuple[Case, ...]:
         """Take cases without a diagnosis, oldest first; nobody else gets them until the lease runs out.
 
-        Each claim counts as an attempt; a case with `MAX_ATTEMPTS` attempts is stuck and is not handed out.
+        Each claim counts as an attempt; a case with `MAX_ATTEMPTS` attempts is stuck and is not handed out. One that was tried
+        before is handed out alone: should it be what kills its readers, no other case has to go with it.
         """
         ...
 

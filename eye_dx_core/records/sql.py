@@ -14,7 +14,17 @@ from eye_dx_core.records.engine import database_errors, open_engine, reading, wr
 from eye_dx_core.records.holding import add_announcements, has_row, is_over, lock_case
 from eye_dx_core.records.migrating import find_revision, upgrade_schema
 from eye_dx_core.records.outgoing import OutboxMessage
-from eye_dx_core.records.port import FARTHEST_SECONDS, MAX_ATTEMPTS, Backlog, CaseRecord, Census, Rejection, Work, pause_after
+from eye_dx_core.records.port import (
+    FARTHEST_SECONDS,
+    MAX_ATTEMPTS,
+    Backlog,
+    CaseRecord,
+    Census,
+    Rejection,
+    Work,
+    claimed_together,
+    pause_after,
+)
 from eye_dx_core.records.rows import (
     DIAGNOSED,
     ERASED,
@@ -105,14 +115,15 @@ class SqlRecords(SqlCustody, SqlDaily, SqlDesk, SqlAccounts, SqlShadows):
     def _claim(self, state: str, limit: int, lease_seconds: float) -> tuple[Case, ...]:
         now = time.time()
         free = (
-            select(cases.c.case_id)
+            select(cases.c.case_id, cases.c.attempts)
             .where(_is_claimable(state, now))
             .order_by(cases.c.received_at, cases.c.case_id)
             .limit(limit)
             .with_for_update(skip_locked=True)  # SQLite has no row locks: there the whole transaction is alone
         )
         with database_errors("records"), writing(self._engine) as connection:
-            case_ids = connection.execute(free).scalars().all()
+            found = connection.execute(free).all()
+            case_ids = [one.case_id for one in found[: claimed_together(one.attempts for one in found)]]
             claim = update(cases).where(cases.c.case_id.in_(case_ids))
             until = now + min(lease_seconds, FARTHEST_SECONDS)
             connection.execute(claim.values(claimed_until=until, attempts=cases.c.attempts + 1))

@@ -5,7 +5,6 @@ the next run comes. When a worker dies, RabbitMQ gives its messages to another, 
 them have failed: the sensor then starts a new one for what waits, and Dagster retries what it is told to retry.
 """
 
-import logging
 import os
 import time
 from typing import Any
@@ -27,9 +26,6 @@ from eye_dx_dagster.cluster.queues import FINISH_TAG, WORKER_TAG
 _ANSWER_SECONDS, _SILENCE_SECONDS = 5.0, 60.0
 """How long one question waits for its answer, and after how long a worker that gives none is gone: when a broker was restarted, all
 messages come again, before every worker has found it again."""
-
-# A queue that nobody has declared yet is an answer, and a broker that does not answer becomes an error of ours.
-logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 app = configure(make_app({"broker": get_settings().celery_broker_address, "backend": "disabled://"}))
 app.conf.imports = ("eye_dx_dagster.definitions",)  # loaded once, before the worker forks: its processes share it

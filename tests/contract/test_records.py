@@ -151,6 +151,15 @@ def test_oldest_cases_are_claimed_first(records: Records):
     assert [case.case_id for case in records.claim_undiagnosed(limit=2, lease_seconds=60)] == ["case-1", "case-2"]
 
 
+def test_a_case_that_was_tried_before_is_claimed_alone(records: Records):
+    for number, at in (("1", NOON), ("2", NOON + DAY), ("3", NOON + 2 * DAY), ("4", NOON + 3 * DAY)):
+        records.add_case(a_case(f"case-{number}").model_copy(update={"received_at": at}), b"{}")
+    records.claim_undiagnosed(limit=2, lease_seconds=0)  # its reader dies
+
+    claims = [[case.case_id for case in records.claim_undiagnosed(limit=4, lease_seconds=60)] for _ in range(4)]
+    assert claims == [["case-1"], ["case-2"], ["case-3", "case-4"], []]
+
+
 def test_a_released_case_is_free_at_once_and_the_claim_does_not_count(records: Records):
     records.add_case(a_case(), b"{}")
     for _ in range(MAX_ATTEMPTS + 1):

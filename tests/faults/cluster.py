@@ -18,7 +18,7 @@ from tests.services import own_postgres
 
 
 class Cluster(Installation):
-    """UI, daemon, desk, MLflow and two Celery workers, in one process group; workers can be killed alone."""
+    """UI, daemon, desk, MLflow and two Celery workers; workers can be killed alone."""
 
     diagnosis_runs = 2
 
@@ -40,9 +40,8 @@ class Cluster(Installation):
                 yield instance
 
     def workers(self) -> list[psutil.Process]:
-        """Celery's main processes; each has children that execute runs."""
-        found = [one for one in self.processes() if _is_celery(one)]
-        return [one for one in found if one.ppid() not in {other.pid for other in found}]
+        """The workers' main processes: each was forked by the process that starts it again, and forks those that execute runs."""
+        return [worker for one in self.processes() if _is_keeper(one) for worker in one.children()]
 
     def tell_to_stop(self) -> list[psutil.Process]:
         """As Ctrl-C does; everything that has to end."""
@@ -50,6 +49,13 @@ class Cluster(Installation):
         processes = self.processes()[1:]
         self._daemon.send_signal(signal.SIGINT)
         return processes
+
+    def cut_power(self) -> None:
+        """Kill everything at once; each process has a group of its own here."""
+        for one in self.processes() if self._daemon is not None else []:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+        super().cut_power()
 
     def kill_worker(self, worker: psutil.Process) -> None:
         """As a machine that loses its power: the main process and what executes runs, at once."""
@@ -59,11 +65,16 @@ class Cluster(Installation):
                     one.kill()
 
 
-def _is_celery(process: psutil.Process) -> bool:
+def _is_keeper(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-        command = process.cmdline()
-        return "eye_dx_dagster.cluster.worker" in command and Path(command[0]).name.startswith("python")
+        parent = process.parent()
+        return _is_ours(process) and (parent is None or not _is_ours(parent))
     return False
+
+
+def _is_ours(process: psutil.Process) -> bool:
+    command = process.cmdline()
+    return "eye_dx_dagster.cluster" in command and Path(command[0]).name.startswith("python")
 
 
 @contextmanager

@@ -188,10 +188,12 @@ def read_waiting_cases(context: dg.OpExecutionContext, settings: Settings, recor
     champion = wiring.get_champion(registry)
     if champion.learnt_from_phantoms:
         context.log.warning("champion %s was trained on phantoms: it must not read patients", champion.version)
+    photos = wiring.photo_intake(settings)
+    photos.start()  # while the champion loads
     done = casework.diagnose_waiting(
         records,
         wiring.load_predictor(registry, champion, settings),
-        wiring.photo_intake(settings),
+        photos,
         outlet=replace(wiring.diagnosis_outlet(settings), run_id=context.run_id),
         limit=READ_TOGETHER,
         micro_batch=settings.micro_batch,
