@@ -24,23 +24,29 @@ def a_reference(*, unit: float = 1.0) -> Reference:
 
 
 def a_checkpoint(
-    folder: Path, *, label_set: str = "eight", seed: int = 3, uncertain_below: float = 0.0, reference: Reference | None = None
+    folder: Path,
+    *,
+    label_set: str = "eight",
+    seed: int = 3,
+    uncertain_below: float = 0.0,
+    reference: Reference | None = None,
+    trunk: TrunkConfig = TINY,
 ) -> Path:
     torch.manual_seed(seed)
     labels = LABEL_SETS[label_set]
-    model = build_model(TINY, class_count=len(labels.codes), adapters=ADAPTERS).eval()
+    model = build_model(trunk, class_count=len(labels.codes), adapters=ADAPTERS).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
-    trunk = folder.with_name(f"{folder.name}.trunk.safetensors")
-    save_file({name: value for name, value in model.trunk.state_dict().items() if ".adapter_" not in name}, trunk)
+    trunk_file = folder.with_name(f"{folder.name}.trunk.safetensors")
+    save_file({name: value for name, value in model.trunk.state_dict().items() if ".adapter_" not in name}, trunk_file)
     card = CheckpointCard(
-        model_name="tiny-adapters",
-        trunk=TINY,
+        model_name=f"{trunk.name}-adapters",
+        trunk=trunk,
         adapters=ADAPTERS,
         label_set=labels,
-        preprocess=TINY.preprocess(),
+        preprocess=trunk.preprocess(),
         method="adapters",
-        trunk_sha256=file_sha256(trunk),
+        trunk_sha256=file_sha256(trunk_file),
         data_fingerprint="b" * 64,
         splits_fingerprint="c" * 64,
         training={"epochs": 1},
@@ -55,5 +61,5 @@ def a_checkpoint(
         created_at=NOON,
         library_versions={},
     )
-    save_checkpoint(folder, model, card, trunk=trunk, reference=reference)
+    save_checkpoint(folder, model, card, trunk=trunk_file, reference=reference)
     return folder

@@ -22,7 +22,7 @@ from eye_dx_core.schema.case import Laterality
 from eye_dx_core.schema.message import parse_screening
 from eye_dx_core.settings import Settings, child_environment
 from tests.builders import a_nested_body
-from tests.checkpoints import a_checkpoint
+from tests.checkpoints import TINY, a_checkpoint
 from tests.faults.own_servers import free_port
 from tests.services import A_KEY
 
@@ -34,6 +34,7 @@ class Installation:
     """Its settings, its queue and records as the outside sees them, and its daemon."""
 
     is_cluster = False
+    trunk = TINY
 
     def __init__(self, folder: Path, queue_url: str, records_url: str, names: QueueNames) -> None:
         self.names = names
@@ -50,7 +51,7 @@ class Installation:
         )
         prepare_state(self.settings)
         registry = wiring.open_registry(self.settings)
-        registry.add_candidate(a_checkpoint(folder / "checkpoint"), metrics=GOOD, tags={})
+        registry.add_candidate(a_checkpoint(folder / "checkpoint", trunk=self.trunk), metrics=GOOD, tags={})
         promote(registry, None, reason="test", by="test")
         write_phantom_photo(self.settings.data / "OD.jpg", "D3", eye=Laterality.RIGHT, seed=1, size=128)
         self.queue: Queue = wiring.open_queue(self.settings)
