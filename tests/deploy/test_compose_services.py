@@ -76,8 +76,9 @@ def a_proxy(folder: Path, given: dict[str, str], ports: dict[str, int]) -> Itera
             [caddy, "run", "--config", str(config), "--adapter", "caddyfile"], env=environment, stdout=log, stderr=log
         )
     try:
+        signed = folder / "caddy/certificates/local"
+        assert wait_for(lambda: len([*signed.glob("*/*.crt")]) == 3, 60), (folder / "caddy.log").read_text(encoding="utf-8")[-2000:]
         authority = folder / "caddy/pki/authorities/local/root.crt"
-        assert wait_for(authority.exists, 30), (folder / "caddy.log").read_text(encoding="utf-8")[-2000:]
         with httpx2.Client(base_url=f"https://127.0.0.1:{port}", verify=ssl.create_default_context(cafile=authority), timeout=30) as client:
             yield client
     finally:
@@ -121,11 +122,10 @@ def publish_screenings(stack: dict[str, Service], folder: Path) -> int:
 def test_every_service_starts_is_healthy_and_reads_what_comes_by_the_queue(tmp_path: Path):
     given = invented_values()
     with a_stack(tmp_path, given) as (stack, ports):
-        first = stack.pop("mlflow")
-        first.start()
-        assert wait_for(first.is_healthy, START_SECONDS), first.log()
-        for one in stack.values():
-            one.start()
+        stack["mlflow"].start()  # which all others wait for
+        assert wait_for(stack["mlflow"].is_healthy, START_SECONDS), stack["mlflow"].log()
+        for name in stack.keys() - {"mlflow"}:
+            stack[name].start()
         for one in stack.values():
             assert wait_for(one.is_healthy, START_SECONDS), (one.name, one.log())
 
@@ -133,7 +133,7 @@ def test_every_service_starts_is_healthy_and_reads_what_comes_by_the_queue(tmp_p
 
         if shutil.which("caddy"):
             assert_only_those_who_may_come_through_the_proxy(tmp_path, given, ports)
-        codes = stop_all([*stack.values(), first])
+        codes = stop_all(stack.values())
         assert set(codes.values()) <= {0, -15, 143}, (codes, {name: one.log() for name, one in stack.items()})
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from dagster._cli.api import grpc_command
 from dagster_k8s.job import get_user_defined_k8s_config
 from typer.testing import CliRunner
 
@@ -55,6 +56,14 @@ def test_a_pod_runs_what_exists_without_rights(name: str):
     assert not container["securityContext"]["allowPrivilegeEscalation"]
     assert container["readinessProbe"]
     assert container["livenessProbe"]
+
+
+def test_our_code_is_served_as_dagster_takes_it():
+    [code] = VALUES["dagster-user-deployments"]["deployments"]
+
+    context = grpc_command.make_context("grpc", ["--port", str(code["port"]), *code["dagsterApiGrpcArgs"]])
+    assert context.params["module_name"] == "eye_dx_dagster.definitions"
+    assert context.params["port"] == code["port"]
 
 
 def test_no_service_is_taken_for_a_setting():
