@@ -141,6 +141,7 @@ class Settings(BaseSettings):
     )
     celery_broker: SecretStr | None = Field(default=None, description="amqp://… that runs are sent by in a cluster; default the queue's.")
     diagnosis_runs: int = Field(default=1, ge=1, description="Diagnosis runs that may work at once; in a cluster, one for each GPU worker.")
+    run_gpus: int = Field(default=0, ge=0, description="GPUs that Kubernetes gives to each run that reads photographs or trains.")
 
     @model_validator(mode="before")
     @classmethod

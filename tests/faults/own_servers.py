@@ -36,12 +36,13 @@ def is_open(port: int) -> bool:
 class OwnRabbit:
     """A node with its own Erlang port mapper, so that the machine's broker and its mapper never hear of it."""
 
-    def __init__(self, folder: Path, binary: Path, mapper: str) -> None:
+    def __init__(self, folder: Path, binary: Path, mapper: str, *, user: str, password: str, settings: str) -> None:
         self._folder, self._binary = folder, binary
         self.port, mapper_port = free_port(), free_port()
-        self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/%2F"
+        self.url = f"amqp://{user}:{password}@127.0.0.1:{self.port}/%2F"
         (folder / "plugins").write_text("[].\n")
-        (folder / "rabbitmq.conf").write_text(f"listeners.tcp.1 = 127.0.0.1:{self.port}\n")
+        ours = f"listeners.tcp.1 = 127.0.0.1:{self.port}\ndefault_user = {user}\ndefault_pass = {password}\n"
+        (folder / "rabbitmq.conf").write_text(ours + settings)
         (folder / "empty.conf").touch()
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith(("RABBITMQ_", "ERL_"))} | {
             "HOME": str(folder),  # Erlang keeps its cookie there
@@ -177,13 +178,13 @@ class OwnPostgres:
 
 
 @contextmanager
-def own_rabbit() -> Iterator[OwnRabbit]:
-    """A running node of our own."""
+def own_rabbit(*, user: str = "guest", password: str = "guest", settings: str = "") -> Iterator[OwnRabbit]:
+    """A running node of our own; its settings as rabbitmq.conf has them."""
     binary, mapper = _find("rabbitmq-server", _RABBITMQ), shutil.which("epmd")
     if binary is None or mapper is None:
         skip_or_fail("a RabbitMQ of our own (rabbitmq-server, epmd)")
         return
-    yield from _running("rabbit", lambda folder: OwnRabbit(folder, binary, mapper))
+    yield from _running("rabbit", lambda folder: OwnRabbit(folder, binary, mapper, user=user, password=password, settings=settings))
 
 
 @contextmanager
