@@ -72,6 +72,10 @@ class Settings(BaseSettings):
         default=(), description="bucket or bucket/prefix that s3:// photographs are fetched from, separated by commas; needs the extra s3."
     )
     s3_endpoint: str | None = Field(default=None, description="Address of an S3-compatible store; default AWS.")
+    files_url: str | None = Field(
+        default=None,
+        description="s3://bucket/prefix for what several hosts share: reports, daily and shadow reports, corrected labels; default data/.",
+    )
 
     routing_file: Path | None = Field(
         default=None, description="YAML of the clinic's own routing rules; default those that come with the project, signed by nobody."
@@ -172,6 +176,18 @@ class Settings(BaseSettings):
             raise ValueError("EYE_DX_PHOTO_BUCKETS needs the extra s3: pip install 'eye-dx[s3]'")
         return self
 
+    @field_validator("files_url")
+    @classmethod
+    def _names_a_bucket(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        scheme, _, place = value.partition("://")
+        if scheme != "s3":
+            raise ValueError("it must be like s3://bucket/prefix; without it files lie under data/")
+        if find_spec("s3fs") is None:
+            raise ValueError("it needs the extra s3: pip install 'eye-dx[s3]'")
+        return f"s3://{'/'.join(parse_bucket(place)).rstrip('/')}"
+
     @model_validator(mode="after")
     def _photos_go_first(self) -> "Settings":
         if self.keep_identities_days and (self.keep_photos_days or 0) > self.keep_identities_days:
@@ -220,11 +236,6 @@ class Settings(BaseSettings):
         return self.data / "prepared"
 
     @property
-    def corrections(self) -> Path:
-        """Folder of the photographs that doctors labelled, one file per version."""
-        return self.prepared / "corrections"
-
-    @property
     def engines(self) -> Path:
         """Folder of exported models, one folder per checkpoint."""
         return self.prepared / "engines"
@@ -236,7 +247,7 @@ class Settings(BaseSettings):
 
     @property
     def report_folder(self) -> Path:
-        """Folder of the delivered reports, one HTML page each."""
+        """Folder of the delivered reports where they are kept on this machine."""
         return self.data / "reports"
 
     @property

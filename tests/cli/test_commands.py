@@ -152,7 +152,7 @@ def test_a_case_is_reviewed_reported_and_exported(state: Path):
     assert "Doctor&#39;s conclusion" in call("report", "case-1", "--format", "html", "--lang", "en")
     assert json.loads(call("report", "case-1", "--format", "fhir"))["resourceType"] == "Bundle"
     call("report", "case-1", "--format", "pdf", "--to", state / "copy.pdf")
-    assert (state / "copy.pdf").read_bytes() == casework.report_pdf(settings.report_folder, "case-1").read_bytes()
+    assert (state / "copy.pdf").read_bytes() == (settings.data / casework.report_pdf("case-1")).read_bytes()
 
     exported = json.loads(call("records", "export"))
     (screening,) = exported["patients"]["P2025001"]["screening_records"]

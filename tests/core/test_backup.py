@@ -32,7 +32,7 @@ def an_installation(folder: Path) -> Settings:
     """One stored case, one waiting message, a page and a day's report."""
     settings = Settings(state_dir=folder)
     for place, content in (
-        (report_page(settings.report_folder, "case-1"), "测试甲"),
+        (settings.data / report_page("case-1"), "测试甲"),
         (settings.data / "daily" / "2026-03-02.md", "one case"),
         (settings.mlflow_artifacts / "1" / "weights", "w"),
         (settings.dagster_home / "dagster.yaml", "telemetry: { enabled: false }"),
@@ -82,7 +82,7 @@ def test_everything_that_must_not_be_lost_comes_back(tmp_path: Path):
         assert [entry.action for entry in records.audit()] == ["backup", "restore"]
         (waiting,) = queue.receive(new.queue_names.screenings, limit=10)
         assert waiting.message.message_id == "m-waits"
-    assert report_page(new.report_folder, "case-1").read_text(encoding="utf-8") == "测试甲"
+    assert (new.data / report_page("case-1")).read_text(encoding="utf-8") == "测试甲"
     for name in ("data/daily/2026-03-02.md", "mlruns/artifacts/1/weights", "dagster_home/dagster.yaml", "data/prepared/waivers.json"):
         assert (new.state / name).read_bytes() == (old.state / name).read_bytes()
     assert not (new.report_folder / "case-9.draft").exists()
@@ -169,7 +169,7 @@ def test_what_is_there_is_kept_unless_it_is_to_be_replaced_and_then_moved_aside(
     backup = a_backup(settings, tmp_path / "backups")
     with closing(wiring.open_records(settings)) as records:
         records.add_case(a_case("case-2"), b"raw")
-    report_page(settings.report_folder, "case-2").write_text("later")
+    (settings.data / report_page("case-2")).write_text("later")
     (settings.data / "records.db-wal").write_bytes(b"left by a crash")
 
     with pytest.raises(BadSettings, match="--replace"):
@@ -179,7 +179,7 @@ def test_what_is_there_is_kept_unless_it_is_to_be_replaced_and_then_moved_aside(
     assert aside == settings.state / "before-restore-20260302T123100Z"
     with closing(wiring.open_records(settings)) as records, pytest.raises(NotFound):
         records.get_case("case-2")
-    assert not report_page(settings.report_folder, "case-2").exists()
+    assert not (settings.data / report_page("case-2")).exists()
     assert (aside / "data/reports/case-2.html").read_text() == "later"
     assert (aside / "data/records.db-wal").read_bytes() == b"left by a crash"
     moved = settings.model_copy(update={"records_url": SecretStr(f"sqlite:///{aside}/data/records.db")})
