@@ -118,7 +118,7 @@ def commands(settings: Settings) -> dict[str, list[str]]:
         "mlflow": [
             *(str(bin_folder / "mlflow"), "server", "--host", settings.bind, "--port", str(settings.mlflow_port), "--workers", "1"),
             *("--uvicorn-opts", "--log-level warning"),
-            *("--artifacts-destination", settings.mlflow_artifacts.as_uri()),
+            *("--artifacts-destination", settings.artifact_address),
         ],
     }
 

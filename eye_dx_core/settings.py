@@ -51,6 +51,10 @@ class Settings(BaseSettings):
     mlflow_tracking_uri: SecretStr | None = Field(
         default=None, description="MLflow's store or server: sqlite:///…, postgresql+psycopg2://… or http://…; default mlruns/mlflow.db."
     )
+    mlflow_artifacts: str | None = Field(
+        default=None,
+        description="s3://bucket/prefix or a folder for weights and figures; default mlruns/artifacts, or where a served MLflow has it.",
+    )
     model_name: str = Field(default="eye-dx-fundus", description="Name of the model in the registry.")
 
     photo_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
@@ -179,14 +183,12 @@ class Settings(BaseSettings):
     @field_validator("files_url")
     @classmethod
     def _names_a_bucket(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        scheme, _, place = value.partition("://")
-        if scheme != "s3":
-            raise ValueError("it must be like s3://bucket/prefix; without it files lie under data/")
-        if find_spec("s3fs") is None:
-            raise ValueError("it needs the extra s3: pip install 'eye-dx[s3]'")
-        return f"s3://{'/'.join(parse_bucket(place)).rstrip('/')}"
+        return None if value is None else _parse_store(value)
+
+    @field_validator("mlflow_artifacts")
+    @classmethod
+    def _names_a_bucket_or_a_folder(cls, value: str | None) -> str | None:
+        return _parse_store(value) if value is not None and "://" in value else value
 
     @model_validator(mode="after")
     def _photos_go_first(self) -> "Settings":
@@ -272,9 +274,26 @@ class Settings(BaseSettings):
         return uri.get_secret_value() if uri else f"sqlite:///{self.state / 'mlruns' / 'mlflow.db'}"
 
     @property
-    def mlflow_artifacts(self) -> Path:
-        """Folder of MLflow artifacts."""
-        return self.state / "mlruns" / "artifacts"
+    def artifact_folder(self) -> Path | None:
+        """Folder of what MLflow keeps as files; None where that is an object store."""
+        named = self.mlflow_artifacts
+        return None if named and "://" in named else Path(named or self.state / "mlruns" / "artifacts").resolve()
+
+    @property
+    def artifact_address(self) -> str:
+        """URL of the same, whichever it is."""
+        return self.artifact_folder.as_uri() if self.artifact_folder is not None else str(self.mlflow_artifacts)
+
+    @property
+    def artifact_location(self) -> str | None:
+        """Where new experiments keep their files; None where a served MLflow knows best: it takes them in and hands them out itself."""
+        is_its_own = self.mlflow_artifacts is None and self.mlflow_address.startswith(("http://", "https://"))
+        return None if is_its_own else self.artifact_address
+
+    @property
+    def downloads(self) -> Path:
+        """Folder of the checkpoints that were fetched from MLflow."""
+        return self.state / "mlruns" / "downloaded"
 
     @property
     def dagster_home(self) -> Path:
@@ -324,6 +343,20 @@ class Settings(BaseSettings):
         return None if self.photo_base_address else Path(self.photo_base or self.data)
 
 
+def _parse_store(url: str) -> str:
+    """A bucket, or a part of it, in one way of writing it.
+
+    Raises:
+        ValueError: it is no such thing, or what it needs is not installed.
+    """
+    scheme, _, place = url.partition("://")
+    if scheme != "s3":
+        raise ValueError("an object store must be named like s3://bucket/prefix")
+    if find_spec("s3fs") is None or find_spec("boto3") is None:
+        raise ValueError("it needs the extra s3: pip install 'eye-dx[s3]'")
+    return f"s3://{'/'.join(parse_bucket(place)).rstrip('/')}"
+
+
 DAGSTER_SCHEMA = "dagster"
 """Where Dagster keeps its tables when it shares the records' database."""
 
@@ -354,12 +387,18 @@ def get_settings() -> Settings:
     """
     os.environ.update(_THIRD_PARTY_ENVIRONMENT)  # noqa: TID251
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
         wrong = "; ".join(
             f"{'EYE_DX_' + '__'.join(map(str, one['loc'])).upper() if one['loc'] else 'settings'}: {one['msg']}" for one in error.errors()
         )
         raise BadSettings(wrong) from None
+    os.environ.update(_mlflow_endpoint(settings))  # noqa: TID251
+    return settings
+
+
+def _mlflow_endpoint(settings: Settings) -> dict[str, str]:
+    return {"MLFLOW_S3_ENDPOINT_URL": settings.s3_endpoint} if settings.s3_endpoint is not None else {}
 
 
 def get_log_format() -> LogFormat:
@@ -384,7 +423,7 @@ def child_environment(settings: Settings) -> dict[str, str]:
     if settings.cluster:  # Dagster's instance file finds its database and its broker there
         address, broker = settings.dagster_address, settings.celery_broker_address
         ours |= {"EYE_DX_CLUSTER": "true", "EYE_DX_DAGSTER_URL": address, "EYE_DX_CELERY_BROKER": broker}
-    return dict(os.environ) | _THIRD_PARTY_ENVIRONMENT | ours  # noqa: TID251
+    return dict(os.environ) | _THIRD_PARTY_ENVIRONMENT | _mlflow_endpoint(settings) | ours  # noqa: TID251
 
 
 def adopt_environment(settings: Settings) -> None:

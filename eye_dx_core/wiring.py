@@ -127,8 +127,13 @@ def open_registry(settings: Settings) -> ModelRegistry:
     """Open the MLflow model registry."""
     from eye_dx_core.registry.mlflow import MlflowRegistry
 
-    settings.mlflow_artifacts.mkdir(parents=True, exist_ok=True)
-    return MlflowRegistry(settings.mlflow_address, model_name=settings.model_name, artifact_folder=settings.mlflow_artifacts)
+    settings.downloads.mkdir(parents=True, exist_ok=True)
+    return MlflowRegistry(
+        settings.mlflow_address,
+        model_name=settings.model_name,
+        artifact_location=settings.artifact_location,
+        downloads=settings.downloads,
+    )
 
 
 def find_chat_model(settings: Settings) -> ChatModel | None:

@@ -131,7 +131,6 @@ def refuse_to_replace_a_real_champion(settings: Settings) -> None:
     Raises:
         BadSettings: the champion of this installation was not trained on phantoms.
     """
-    settings.mlflow_artifacts.mkdir(parents=True, exist_ok=True)
     champion = wiring.open_registry(settings).find_by_alias(CHAMPION)
     if champion is not None and not champion.learnt_from_phantoms:
         raise BadSettings(
