@@ -247,6 +247,25 @@ def test_health_says_what_is_missing(state: Path):
     assert "no champion" in by_part["registry"]["state"]
 
 
+def test_health_tells_of_a_store_that_is_away_and_of_reports_that_nobody_would_erase(state: Path, monkeypatch: pytest.MonkeyPatch):
+    def files() -> dict[str, object]:
+        found = json.loads(runner.invoke(app, ["health", "--json"]).stdout)
+        return next(one for one in found if one["part"] == "files")
+
+    assert files() == {"part": "files", "is_well": True, "state": str(state / "data")}
+
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "MLFLOW_S3_ENDPOINT_URL": "", "EYE_DX_S3_ENDPOINT": "http://127.0.0.1:1",
+        "EYE_DX_FILES_URL": "s3://clinic/files",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    assert "object store of EYE_DX_FILES_URL" in str(files()["state"])
+
+    (state / "data" / "reports").mkdir()
+    (state / "data" / "reports" / "case-1.html").write_text("x")
+    assert "move them to s3://clinic/files/reports" in str(files()["state"])
+
+
 def test_health_raises_the_same_alarms_as_dagster(state: Path):
     settings = get_settings()
     queue, records = wiring.open_queue(settings), wiring.open_records(settings)
