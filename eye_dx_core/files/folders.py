@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from eye_dx_core.errors import FilesUnavailable, NotFound
@@ -42,9 +42,13 @@ class FolderFiles:
 
     def sizes(self, folder: str) -> Mapping[str, int]:
         """See the port."""
+        found: dict[str, int] = {}
         with _disk_errors():
-            found = [path for path in (self._root / folder).rglob("*") if path.is_file() and path.suffix != DRAFT]
-            return {path.relative_to(self._root).as_posix(): path.stat().st_size for path in found}
+            for path in (self._root / folder).rglob("*"):
+                with suppress(FileNotFoundError):  # erased, or whole and renamed, since it was listed
+                    if path.is_file() and path.suffix != DRAFT:
+                        found[path.relative_to(self._root).as_posix()] = path.stat().st_size
+        return found
 
     def check(self) -> None:
         """See the port."""
