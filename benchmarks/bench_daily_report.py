@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from sqlalchemy import insert
 
+from eye_dx_core.files.folders import FolderFiles
 from eye_dx_core.records.engine import open_engine, writing
 from eye_dx_core.records.figures import VERSION, figures_of, write_kept
 from eye_dx_core.records.outgoing import OutboxMessage
@@ -58,8 +59,8 @@ def main() -> None:
         records = SqlRecords(url, vault=vault)
         _timed("writing the day", lambda: write_cases(url, vault, DAY, args.screenings))
         print(f"{(folder / 'records.db').stat().st_size / 1e6:.0f} MB")
-        new, seconds = _timed("from what is kept", lambda: report_of_day(records, DAY, zone=ZONE, folder=folder / "daily", at=AT))
-        _timed("with all its files", lambda: write_day(records, DAY, zone=ZONE, folder=folder / "daily", at=AT))
+        new, seconds = _timed("from what is kept", lambda: report_of_day(records, DAY, zone=ZONE, files=FolderFiles(folder), at=AT))
+        _timed("with all its files", lambda: write_day(records, DAY, zone=ZONE, files=FolderFiles(folder), at=AT))
         old, old_seconds = _timed("from whole records", lambda: from_whole_records(records))
         print(f"{old_seconds / seconds:.1f} times as fast; {'the same report' if old == new else 'ANOTHER REPORT'}")
         for number in range(args.month):
@@ -80,7 +81,7 @@ def backfill(records: SqlRecords, folder: Path, days: int) -> None:
 
     def write_all() -> None:
         for day in month:
-            write_day(records, day, zone=ZONE, folder=folder / "daily", at=AT)
+            write_day(records, day, zone=ZONE, files=FolderFiles(folder), at=AT)
 
     _timed(f"a backfill of {days} days", write_all)
 

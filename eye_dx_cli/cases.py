@@ -70,7 +70,7 @@ def report(
             instructions=wiring.find_instructions(settings),
         )
         if kind is None and to is None and lang is Language.ZH:
-            console.print(str(casework.report_page(settings.report_folder, case_id)), soft_wrap=True)
+            console.print(outlet.files.address(casework.report_page(case_id)), soft_wrap=True)
             return
         material = casework.material_of(records, records.get_case_record(case_id), photos=outlet.photos)
     finally:

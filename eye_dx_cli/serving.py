@@ -118,7 +118,7 @@ def commands(settings: Settings) -> dict[str, list[str]]:
         "mlflow": [
             *(str(bin_folder / "mlflow"), "server", "--host", settings.bind, "--port", str(settings.mlflow_port), "--workers", "1"),
             *("--uvicorn-opts", "--log-level warning"),
-            *("--artifacts-destination", settings.mlflow_artifacts.as_uri()),
+            *("--artifacts-destination", settings.artifact_address),
         ],
     }
 
@@ -182,9 +182,9 @@ def check_ports(settings: Settings) -> None:
 
 
 def health(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:  # noqa: FBT002
-    """Look at queue, records and registry; exit code 1 when one does not answer, somebody waits too long, or a person is needed."""
+    """Look at queue, records, files and registry; exit code 1 when one does not answer, somebody waits too long, or a person is needed."""
     settings = get_settings()
-    findings = [*_flow_state(settings), _registry_state(settings)]
+    findings = [*_flow_state(settings), _files_state(settings), _registry_state(settings)]
     if as_json:
         show_json([{"part": part, "is_well": is_well, "state": state} for part, is_well, state in findings])
     else:
@@ -204,6 +204,14 @@ def _flow_state(settings: Settings) -> list[tuple[str, bool, str]]:
     findings = message_flow.judge(flow, alarm_after=timedelta(minutes=settings.alarm_minutes))
     parts = [("queue", True, f"{flow.waiting} waiting"), ("records", True, backlog)]
     return [*parts, *((one.claim, one.holds, one.reason) for one in findings)]
+
+
+def _files_state(settings: Settings) -> tuple[str, bool, str]:
+    try:
+        wiring.open_files(settings).check()
+    except EyeDxError as error:
+        return "files", False, str(error)
+    return "files", True, settings.files_url or str(settings.data)
 
 
 def _registry_state(settings: Settings) -> tuple[str, bool, str]:

@@ -1,19 +1,20 @@
 """What is done to waiting cases: reading them and writing their reports, each stored with the message that announces it."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from eye_dx_core.errors import BadPhoto, ChatModelUnavailable, EyeDxError, NotFound, ServiceUnavailable
+from eye_dx_core.errors import BadPhoto, ChatModelUnavailable, EyeDxError, FilesUnavailable, NotFound, ServiceUnavailable
+from eye_dx_core.files.port import FileStore
 from eye_dx_core.logs import working_on
-from eye_dx_core.private_files import write_private
 from eye_dx_core.queue.announcing import announce_diagnosis, announce_report
 from eye_dx_core.queue.topology import QueueNames
+from eye_dx_core.records.audit import AuditEvent
 from eye_dx_core.records.port import CaseRecord, Records
 from eye_dx_core.reporting.language_model.port import ChatModel
 from eye_dx_core.reporting.language_model.prompt import SHIPPED_INSTRUCTIONS, Instructions
@@ -27,6 +28,7 @@ from eye_dx_core.schema.diagnosis import AiDiagnosis
 from eye_dx_core.schema.outgoing import NotAssessed
 from eye_dx_core.schema.picture import PictureGap
 from eye_dx_core.schema.report import DiagnosisReport
+from eye_dx_core.schema.review import Addendum
 
 if TYPE_CHECKING:  # torch is for those who read photographs; writing a report must not load it
     from eye_dx_core.inference.intake import PhotoIntake
@@ -54,12 +56,12 @@ class DiagnosisOutlet:
 
 @dataclass(frozen=True)
 class ReportOutlet:
-    """Where reports go: pages and PDFs into `folder`, with dates in `timezone`, announcements to the queues of `names`.
+    """Where reports go: pages and PDFs into `files`, with dates in `timezone`, announcements to the queues of `names`.
 
     Their pictures come by `photos`; without it, the pages say that there are none. `run_id` names the orchestrator's run that does it.
     """
 
-    folder: Path
+    files: FileStore
     timezone: ZoneInfo
     names: QueueNames
     photos: "PhotoIntake | None" = None
@@ -148,17 +150,19 @@ def report_waiting(
 
     Raises:
         ChatModelUnavailable: the language model does not answer, and this is not the last try.
+        FilesUnavailable: the page has no place now; the case is given back, for as many tries as it takes.
         ServiceUnavailable: the records do not answer.
     """
     done: list[DiagnosisReport] = []
     fallback_reason: str | None = None
+    outlet.files.check()  # before a language model is asked, and paid, for words that have no place
     write = partial(report_case, records, outlet=outlet, now=now, instructions=instructions)
     while len(done) < limit:
         claimed = records.claim_unreported(limit=1, lease_seconds=lease_seconds)
         if not claimed:
             break
         case_id = claimed[0].case_id
-        with working_on(case_id=case_id):
+        with working_on(case_id=case_id), _given_back_without_files(records, case_id):
             try:
                 done.append(write(case_id, chat_model=chat_model, fallback_reason=fallback_reason))
             except ChatModelUnavailable as error:
@@ -169,6 +173,16 @@ def report_waiting(
                 chat_model, fallback_reason = None, UNAVAILABLE
                 done.append(write(case_id, chat_model=None, fallback_reason=fallback_reason))
     return tuple(done)
+
+
+@contextmanager
+def _given_back_without_files(records: Records, case_id: str) -> Generator[None]:
+    """A page that has no place now is no fault of its case, which must not count it as an attempt."""
+    try:
+        yield
+    except FilesUnavailable:
+        records.release_case(case_id)
+        raise
 
 
 def report_case(
@@ -207,9 +221,33 @@ def report_case(
     is_new = records.add_report(report, [message], run_id=outlet.run_id)
     if not is_new and records.find_report(case_id) is None:
         # Erased while it was written: the page tells of a person whom nobody may know any more.
-        delete_report_files(outlet.folder, case_id)
+        delete_report_files(outlet.files, case_id)
         raise NotFound(f"{case_id} was erased while its report was written")
     return report
+
+
+def add_addendum(records: Records, addendum: Addendum, *, outlet: ReportOutlet, event: AuditEvent, now: Clock) -> None:
+    """Add to a signed case, send it out, and make page and PDF anew; the signed review stays as it was.
+
+    Raises:
+        NotFound: the case has no report yet.
+        FilesUnavailable: the page has no place now; nothing was stored or sent.
+    """
+    case_id = addendum.case_id
+    record, known = records.get_case_record(case_id), records.addenda(case_id)
+    if record.diagnosis is None or record.report is None:
+        raise NotFound(f"{case_id} has no report yet")
+    material = material_of(records, record, photos=outlet.photos)
+    # The page first, as for a report: a doctor who is told that it failed adds the same again, and it must not stand there twice.
+    save_report_page(replace(material, addenda=(*known, addendum)), outlet)
+    message = announce_report(record.case, record.diagnosis, record.report, names=outlet.names, now=now(), addenda=(*known, addendum))
+    try:
+        records.add_addendum(addendum, [message], event=event)
+    except NotFound:
+        delete_report_files(outlet.files, case_id)  # erased meanwhile
+        raise
+    if len(addenda := records.addenda(case_id)) > len(known) + 1:  # somebody else added something meanwhile
+        save_report_page(replace(material, addenda=addenda), outlet)
 
 
 def material_of(records: Records, record: CaseRecord, *, photos: "PhotoIntake | None") -> ReportMaterial:
@@ -247,37 +285,26 @@ def _pictures(case: Case, diagnosis: AiDiagnosis, photos: "PhotoIntake") -> dict
     return pictures
 
 
-def report_page(folder: Path, case_id: str) -> Path:
-    """Where the delivered page of a case lies."""
-    return folder / f"{case_id}.html"
+def report_page(case_id: str) -> str:
+    """Name of the delivered page of a case."""
+    return f"reports/{case_id}.html"
 
 
-def report_pdf(folder: Path, case_id: str) -> Path:
-    """Where the same lies as PDF."""
-    return folder / f"{case_id}.pdf"
+def report_pdf(case_id: str) -> str:
+    """Name of the same as PDF."""
+    return f"reports/{case_id}.pdf"
 
 
-def draft_of(page: Path) -> Path:
-    """Where a page or PDF is written before it is whole; it stays there when the writer dies."""
-    return page.with_suffix(f"{page.suffix}.draft")
-
-
-def delete_report_files(folder: Path, case_id: str) -> None:
+def delete_report_files(files: FileStore, case_id: str) -> None:
     """Delete all that lies of a case's report, half written or whole."""
-    for file in (report_page(folder, case_id), report_pdf(folder, case_id)):
-        file.unlink(missing_ok=True)
-        draft_of(file).unlink(missing_ok=True)
+    for name in (report_page(case_id), report_pdf(case_id)):
+        files.delete(name)
 
 
-def save_report_page(material: ReportMaterial, outlet: ReportOutlet) -> Path:
+def save_report_page(material: ReportMaterial, outlet: ReportOutlet) -> None:
     """Render the page that the patient gets and the PDF beside it; the only files that hold the patient's name."""
     from eye_dx_core.reporting.pdf import render_pdf
 
-    view = build_view(material, tz=outlet.timezone)
-    outlet.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    page, pdf = report_page(outlet.folder, material.case.case_id), report_pdf(outlet.folder, material.case.case_id)
-    for file, content in ((pdf, render_pdf(view)), (page, render_html(view).encode())):
-        draft = draft_of(file)
-        write_private(draft, content)
-        draft.replace(file)
-    return page
+    view, case_id = build_view(material, tz=outlet.timezone), material.case.case_id
+    for name, content in ((report_pdf(case_id), render_pdf(view)), (report_page(case_id), render_html(view).encode())):
+        outlet.files.write(name, content)

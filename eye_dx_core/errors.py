@@ -20,6 +20,10 @@ class ChatModelUnavailable(ServiceUnavailable):
     """The language model did not answer, or is overloaded; a report need not wait for it for ever."""
 
 
+class FilesUnavailable(ServiceUnavailable):
+    """The place of reports and other finished files did not answer, or refused; nothing was half written."""
+
+
 class BadSettings(EyeDxError):
     """A setting or combination of settings cannot work; the text says which and what to write instead."""
 

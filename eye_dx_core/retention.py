@@ -8,6 +8,7 @@ from pathlib import Path
 from eye_dx_core.casework import delete_report_files
 from eye_dx_core.dataset.photo_file import HEAD_BYTES, sniff_format
 from eye_dx_core.errors import BadPhoto, EyeDxError, NotFound, ServiceUnavailable
+from eye_dx_core.files.port import FileStore
 from eye_dx_core.inference.sources.folders import FolderPhotos
 from eye_dx_core.queue.port import Queue
 from eye_dx_core.records.audit import AuditEvent, pseudonym
@@ -47,12 +48,12 @@ class Erased(Frozen):
 
 @dataclass(frozen=True)
 class Shelves:
-    """Where files of patients lie: delivered pages, and photographs, of which training photographs are never deleted.
+    """Where files of patients lie: delivered reports, and photographs, of which training photographs are never deleted.
 
     Photographs on web servers and in object stores are their owners' to delete.
     """
 
-    pages: Path
+    files: FileStore
     photos: FolderPhotos
     training_photos: Path
 
@@ -66,6 +67,7 @@ def erase_patient(
 
     Raises:
         NotFound: there is no case of this patient.
+        FilesUnavailable: the pages could not be deleted, so nothing else was.
     """
     cases = [records.get_case(case_id) for case_id in records.find_case_ids(patient_id=patient_id)]
     if not cases:
@@ -135,7 +137,7 @@ def _forget_photos(records: Records, shelves: Shelves, actor: str, at: datetime,
 
 def _delete_pages(shelves: Shelves, case_ids: Iterable[str]) -> None:
     for case_id in case_ids:
-        delete_report_files(shelves.pages, case_id)
+        delete_report_files(shelves.files, case_id)
 
 
 @dataclass

@@ -51,6 +51,10 @@ class Settings(BaseSettings):
     mlflow_tracking_uri: SecretStr | None = Field(
         default=None, description="MLflow's store or server: sqlite:///…, postgresql+psycopg2://… or http://…; default mlruns/mlflow.db."
     )
+    mlflow_artifacts: str | None = Field(
+        default=None,
+        description="s3://bucket/prefix or a folder for weights and figures; default mlruns/artifacts, or where a served MLflow has it.",
+    )
     model_name: str = Field(default="eye-dx-fundus", description="Name of the model in the registry.")
 
     photo_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
@@ -72,6 +76,10 @@ class Settings(BaseSettings):
         default=(), description="bucket or bucket/prefix that s3:// photographs are fetched from, separated by commas; needs the extra s3."
     )
     s3_endpoint: str | None = Field(default=None, description="Address of an S3-compatible store; default AWS.")
+    files_url: str | None = Field(
+        default=None,
+        description="s3://bucket/prefix for what several hosts share: reports, daily and shadow reports, corrected labels; default data/.",
+    )
 
     routing_file: Path | None = Field(
         default=None, description="YAML of the clinic's own routing rules; default those that come with the project, signed by nobody."
@@ -173,6 +181,16 @@ class Settings(BaseSettings):
             raise ValueError("EYE_DX_PHOTO_BUCKETS needs the extra s3: pip install 'eye-dx[s3]'")
         return self
 
+    @field_validator("files_url")
+    @classmethod
+    def _names_a_bucket(cls, value: str | None) -> str | None:
+        return None if value is None else _parse_store(value)
+
+    @field_validator("mlflow_artifacts")
+    @classmethod
+    def _names_a_bucket_or_a_folder(cls, value: str | None) -> str | None:
+        return _parse_store(value) if value is not None and "://" in value else value
+
     @model_validator(mode="after")
     def _photos_go_first(self) -> "Settings":
         if self.keep_identities_days and (self.keep_photos_days or 0) > self.keep_identities_days:
@@ -221,11 +239,6 @@ class Settings(BaseSettings):
         return self.data / "prepared"
 
     @property
-    def corrections(self) -> Path:
-        """Folder of the photographs that doctors labelled, one file per version."""
-        return self.prepared / "corrections"
-
-    @property
     def engines(self) -> Path:
         """Folder of exported models, one folder per checkpoint."""
         return self.prepared / "engines"
@@ -237,7 +250,7 @@ class Settings(BaseSettings):
 
     @property
     def report_folder(self) -> Path:
-        """Folder of the delivered reports, one HTML page each."""
+        """Folder of the delivered reports where they are kept on this machine."""
         return self.data / "reports"
 
     @property
@@ -262,9 +275,26 @@ class Settings(BaseSettings):
         return uri.get_secret_value() if uri else f"sqlite:///{self.state / 'mlruns' / 'mlflow.db'}"
 
     @property
-    def mlflow_artifacts(self) -> Path:
-        """Folder of MLflow artifacts."""
-        return self.state / "mlruns" / "artifacts"
+    def artifact_folder(self) -> Path | None:
+        """Folder of what MLflow keeps as files; None where that is an object store."""
+        named = self.mlflow_artifacts
+        return None if named and "://" in named else Path(named or self.state / "mlruns" / "artifacts").resolve()
+
+    @property
+    def artifact_address(self) -> str:
+        """URL of the same, whichever it is."""
+        return self.artifact_folder.as_uri() if self.artifact_folder is not None else str(self.mlflow_artifacts)
+
+    @property
+    def artifact_location(self) -> str | None:
+        """Where new experiments keep their files; None where a served MLflow knows best: it takes them in and hands them out itself."""
+        is_its_own = self.mlflow_artifacts is None and self.mlflow_address.startswith(("http://", "https://"))
+        return None if is_its_own else self.artifact_address
+
+    @property
+    def downloads(self) -> Path:
+        """Folder of the checkpoints that were fetched from MLflow."""
+        return self.state / "mlruns" / "downloaded"
 
     @property
     def dagster_home(self) -> Path:
@@ -314,6 +344,20 @@ class Settings(BaseSettings):
         return None if self.photo_base_address else Path(self.photo_base or self.data)
 
 
+def _parse_store(url: str) -> str:
+    """A bucket, or a part of it, in one way of writing it.
+
+    Raises:
+        ValueError: it is no such thing, or what it needs is not installed.
+    """
+    scheme, _, place = url.partition("://")
+    if scheme != "s3":
+        raise ValueError("an object store must be named like s3://bucket/prefix")
+    if find_spec("s3fs") is None or find_spec("boto3") is None:
+        raise ValueError("it needs the extra s3: pip install 'eye-dx[s3]'")
+    return f"s3://{'/'.join(parse_bucket(place)).rstrip('/')}"
+
+
 DAGSTER_SCHEMA = "dagster"
 """Where Dagster keeps its tables when it shares the records' database."""
 
@@ -344,12 +388,18 @@ def get_settings() -> Settings:
     """
     os.environ.update(_THIRD_PARTY_ENVIRONMENT)  # noqa: TID251
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
         wrong = "; ".join(
             f"{'EYE_DX_' + '__'.join(map(str, one['loc'])).upper() if one['loc'] else 'settings'}: {one['msg']}" for one in error.errors()
         )
         raise BadSettings(wrong) from None
+    os.environ.update(_mlflow_endpoint(settings))  # noqa: TID251
+    return settings
+
+
+def _mlflow_endpoint(settings: Settings) -> dict[str, str]:
+    return {"MLFLOW_S3_ENDPOINT_URL": settings.s3_endpoint} if settings.s3_endpoint is not None else {}
 
 
 def get_log_format() -> LogFormat:
@@ -374,7 +424,7 @@ def child_environment(settings: Settings) -> dict[str, str]:
     if settings.cluster:  # Dagster's instance file finds its database and its broker there
         address, broker = settings.dagster_address, settings.celery_broker_address
         ours |= {"EYE_DX_CLUSTER": "true", "EYE_DX_DAGSTER_URL": address, "EYE_DX_CELERY_BROKER": broker}
-    return dict(os.environ) | _THIRD_PARTY_ENVIRONMENT | ours  # noqa: TID251
+    return dict(os.environ) | _THIRD_PARTY_ENVIRONMENT | _mlflow_endpoint(settings) | ours  # noqa: TID251
 
 
 def adopt_environment(settings: Settings) -> None:

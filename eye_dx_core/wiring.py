@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from eye_dx_core.errors import BadSettings, NotFound
+from eye_dx_core.files.port import FileStore
 from eye_dx_core.inference.sources.allowed import BucketPrefix, WebHost
 from eye_dx_core.queue.port import Queue
 from eye_dx_core.records.port import Records
@@ -126,8 +127,13 @@ def open_registry(settings: Settings) -> ModelRegistry:
     """Open the MLflow model registry."""
     from eye_dx_core.registry.mlflow import MlflowRegistry
 
-    settings.mlflow_artifacts.mkdir(parents=True, exist_ok=True)
-    return MlflowRegistry(settings.mlflow_address, model_name=settings.model_name, artifact_folder=settings.mlflow_artifacts)
+    settings.downloads.mkdir(parents=True, exist_ok=True)
+    return MlflowRegistry(
+        settings.mlflow_address,
+        model_name=settings.model_name,
+        artifact_location=settings.artifact_location,
+        downloads=settings.downloads,
+    )
 
 
 def find_chat_model(settings: Settings) -> ChatModel | None:
@@ -227,6 +233,29 @@ def _open_predictor(checkpoint: Path, version: tuple[str, str], engines: Path, w
     return Predictor(ready, model_name=version[0], model_version=version[1], engine=engine)
 
 
+def open_files(settings: Settings) -> FileStore:
+    """Where reports and other finished files lie: under `data/`, or where `EYE_DX_FILES_URL` says.
+
+    Raises:
+        BadSettings: it names a store, and reports lie here too, where nobody would erase them.
+    """
+    from eye_dx_core.files.folders import FolderFiles
+
+    here = FolderFiles(settings.data)
+    if settings.files_url is None:
+        return here
+    if here.sizes(settings.report_folder.name):
+        raise BadSettings(f"reports lie in {settings.report_folder}: move them to {settings.files_url}/reports, or they are never erased")
+    return _object_files(settings.files_url, settings.s3_endpoint)
+
+
+@lru_cache(maxsize=1)  # connections stay open
+def _object_files(url: str, endpoint: str | None) -> FileStore:
+    from eye_dx_core.files.object_store import ObjectFiles, open_store
+
+    return ObjectFiles(open_store(endpoint), url.removeprefix("s3://"))
+
+
 def photo_folders(settings: Settings) -> "FolderPhotos":
     """The folders in which photographs that messages name may lie."""
     from eye_dx_core.inference.sources.folders import FolderPhotos
@@ -259,7 +288,7 @@ def corrected_photos(settings: Settings) -> "tuple[tuple[CorrectedPhoto, ...], f
 
     folders, found = photo_folders(settings), list["CorrectedPhoto"]()
     with closing(open_records(settings)) as records:
-        for row in load_corrections(settings.corrections).rows:
+        for row in load_corrections(open_files(settings)).rows:
             with suppress(BadPhoto, NotFound):  # deleted after its term, or with its patient
                 photos = records.get_case(row.case_id).screening.photos
                 found += (CorrectedPhoto(folders.find_file(one.location), row) for one in photos if one.photo_id == row.photo_id)
@@ -295,11 +324,13 @@ def _web_photos(hosts: tuple[WebHost, ...], private_hosts: tuple[WebHost, ...], 
 
 @lru_cache(maxsize=1)
 def _bucket_photos(buckets: tuple[BucketPrefix, ...], endpoint: str | None, seconds: float) -> "PhotoSource":
-    from eye_dx_core.inference.sources.object_store import BucketPhotos, open_store
+    from eye_dx_core.files.object_store import open_store
+    from eye_dx_core.inference.sources.object_store import BucketPhotos
     from eye_dx_core.inference.sources.patience import DEFAULT_PATIENCE
 
     patience = DEFAULT_PATIENCE.within(seconds)
-    return BucketPhotos(buckets, store=open_store(endpoint, patience=patience), patience=patience)
+    store = open_store(endpoint, connect_seconds=patience.connect, silence_seconds=patience.silence)
+    return BucketPhotos(buckets, store=store, patience=patience)
 
 
 def photo_intake(settings: Settings) -> "PhotoIntake":
@@ -339,7 +370,7 @@ def report_outlet(settings: Settings) -> "ReportOutlet":
     """Where this installation's reports go."""
     from eye_dx_core.casework import ReportOutlet
 
-    return ReportOutlet(settings.report_folder, ZoneInfo(settings.timezone), settings.queue_names, photo_intake(settings))
+    return ReportOutlet(open_files(settings), ZoneInfo(settings.timezone), settings.queue_names, photo_intake(settings))
 
 
 def retention_terms(settings: Settings) -> "Terms":
@@ -355,7 +386,7 @@ def shelves(settings: Settings) -> "Shelves":
     """Where this installation's files of patients lie."""
     from eye_dx_core.retention import Shelves
 
-    return Shelves(pages=settings.report_folder, photos=photo_folders(settings), training_photos=settings.training_photos)
+    return Shelves(files=open_files(settings), photos=photo_folders(settings), training_photos=settings.training_photos)
 
 
 def trunk_weights(settings: Settings) -> Path | None:

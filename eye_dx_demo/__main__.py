@@ -117,7 +117,7 @@ def run_cases(
     pdf = find_path(instance, signed.runs.wrote or "", at_desk)
     outcome.show_signed_case(settings, signed, doctor, patient_link, pdf)
     outcome.show_where_to_look(settings, today)
-    return outcome.missing(found, case_ids, set(results), set(reports), dead) + outcome.missing_of_desk(signed, pdf)
+    return outcome.missing(found, case_ids, set(results), set(reports), dead) + outcome.missing_of_desk(settings, signed, pdf)
 
 
 def step(number: int, title: str) -> None:
@@ -131,7 +131,6 @@ def refuse_to_replace_a_real_champion(settings: Settings) -> None:
     Raises:
         BadSettings: the champion of this installation was not trained on phantoms.
     """
-    settings.mlflow_artifacts.mkdir(parents=True, exist_ok=True)
     champion = wiring.open_registry(settings).find_by_alias(CHAMPION)
     if champion is not None and not champion.learnt_from_phantoms:
         raise BadSettings(

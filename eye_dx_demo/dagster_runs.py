@@ -101,12 +101,12 @@ def follow_run(instance: dg.DagsterInstance, run_id: str, *, show: Callable[[str
     raise EyeDxError(f"Dagster run {run_id} did not end within {timeout_seconds:.0f} s")
 
 
-def find_path(instance: dg.DagsterInstance, run_id: str, label: str) -> Path | None:
+def find_path(instance: dg.DagsterInstance, run_id: str, label: str) -> str | None:
     """The path that a run's steps noted under a label, or None."""
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_OUTPUT):
         noted = entry.dagster_event.step_output_data.metadata.get(label) if entry.dagster_event else None
         if isinstance(noted, dg.PathMetadataValue):
-            return Path(noted.path)
+            return noted.path
     return None
 
 

@@ -3,11 +3,11 @@
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from eye_dx_cli.showing import console, show_table
+from eye_dx_core import casework, wiring
 from eye_dx_core.errors import EyeDxError
 from eye_dx_core.queue.port import DeadLetter, Delivery, Queue
 from eye_dx_core.records.port import CaseRecord
@@ -126,7 +126,7 @@ def show_dead_letters(queue: Queue, message_ids: set[str | None]) -> tuple[DeadL
     return letters
 
 
-def show_signed_case(settings: Settings, record: CaseRecord, doctor: DeskUser, patient_link: str, pdf: Path | None) -> None:
+def show_signed_case(settings: Settings, record: CaseRecord, doctor: DeskUser, patient_link: str, pdf: str | None) -> None:
     """The case that was signed at the desk: its pages, its runs and its report."""
     desk, dagster = (f"http://127.0.0.1:{port}" for port in (settings.desk_port, settings.dagster_port))
     case_id, runs = record.case.case_id, record.runs
@@ -143,10 +143,11 @@ def show_signed_case(settings: Settings, record: CaseRecord, doctor: DeskUser, p
     )
 
 
-def missing_of_desk(record: CaseRecord, pdf: Path | None) -> list[str]:
+def missing_of_desk(settings: Settings, record: CaseRecord, pdf: str | None) -> list[str]:
     """In what the case at the desk is not as it should be."""
     lines = [] if record.review is not None and record.review.source == "desk" else ["the review that was signed at the desk"]
-    if pdf is None or not pdf.is_file():
+    files, name = wiring.open_files(settings), casework.report_pdf(record.case.case_id)
+    if pdf != files.address(name) or name not in files.sizes("reports"):
         lines.append("the PDF that the report run names")
     if record.runs.read is None or record.runs.took_in is None:
         lines.append("the runs that took the case in and read it")
@@ -155,9 +156,10 @@ def missing_of_desk(record: CaseRecord, pdf: Path | None) -> list[str]:
 
 def show_where_to_look(settings: Settings, day: str) -> None:
     """Where a person goes from here."""
+    files = wiring.open_files(settings)
     console.print(
-        f"\nReports for patients: {settings.report_folder}/case-….html and .pdf\n"
-        f"The day in numbers:   {settings.data / 'daily' / f'{day}.html'} and .pdf, .csv, .parquet\n"
+        f"\nReports for patients: {files.address('reports')}/case-….html and .pdf\n"
+        f"The day in numbers:   {files.address(f'daily/{day}.html')} and .pdf, .csv, .parquet\n"
         f"Look around:          make up, then http://127.0.0.1:{settings.dagster_port} (Dagster) "
         f"and http://127.0.0.1:{settings.mlflow_port} (MLflow)\n"
         "Doctors of your own:  .venv/bin/eye-dx users add NAME --display 唐医生 --role doctor\n"

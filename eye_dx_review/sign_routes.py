@@ -9,8 +9,6 @@ from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
 from eye_dx_core import casework
-from eye_dx_core.errors import NotFound
-from eye_dx_core.queue.announcing import announce_report
 from eye_dx_core.records.desk import DeskNote, NoteKind, StaleForm
 from eye_dx_core.reviewing.links import make_link
 from eye_dx_core.reviewing.passwords import is_right
@@ -135,17 +133,10 @@ def _words(review: DoctorReview) -> tuple[object, ...]:
 @router.post("/addenda")
 def add_addendum(desk: TheDesk, session: Reviewing, case_id: str, text: Annotated[str, Form(min_length=1, max_length=2000)]) -> Response:
     """Add to a signed case, send it out, and make page and PDF anew; the signed review stays as it was."""
-    user, records = session.user, desk.records
-    record, known = records.get_case_record(case_id), records.addenda(case_id)
-    if record.diagnosis is None or record.report is None:
-        raise NotFound(f"{case_id} has no report yet")
+    user = session.user
     addendum = Addendum(addendum_id=uuid4().hex, case_id=case_id, text=text, doctor_name=user.display_name, added_at=desk.now())
-    message = announce_report(
-        record.case, record.diagnosis, record.report, names=desk.reports.names, now=desk.now(), addenda=(*known, addendum)
-    )
     event = desk.event(user.user_name, "add addendum", case_id, addendum_id=addendum.addendum_id)
-    records.add_addendum(addendum, [message], event=event)
-    casework.save_report_page(casework.material_of(records, record, photos=desk.photos), desk.reports)
+    casework.add_addendum(desk.records, addendum, outlet=desk.reports, event=event, now=desk.now)
     return RedirectResponse(f"/cases/{case_id}", status_code=303)
 
 

@@ -107,7 +107,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "not_found_text": ("没有这个病例或页面。", "There is no such case or page."),
     "link_over": ("链接无效或已过期，请向医院索取新链接。", "This link does not work any more. Ask the clinic for a new one."),
     "unavailable_title": ("暂时无法访问", "Not available now"),
-    "unavailable_text": ("数据库没有应答，请稍后再试。", "The database does not answer. Try again soon."),
+    "unavailable_text": ("数据库或文件存储没有应答，请稍后再试。", "The database or the file store does not answer. Try again soon."),
     "to_list": ("回到列表", "Back to the list"),
     "help": ("键盘快捷键（?）", "Keyboard (?)"),
     "help_close": ("关闭", "Close"),

@@ -1,4 +1,4 @@
-"""Real PostgreSQL and RabbitMQ for tests: skipped where none answers, failed when EYE_DX_REQUIRE_SERVICES=1."""
+"""Real PostgreSQL and RabbitMQ for tests: skipped where none answers, failed when EYE_DX_REQUIRE_SERVICES=1; an S3 server for all."""
 
 import os
 import time
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
+from urllib.request import Request, urlopen
 from uuid import uuid4
 
 import pika
@@ -45,6 +46,25 @@ def skip_or_fail(service: str) -> None:
     if os.environ.get("EYE_DX_REQUIRE_SERVICES") == "1":
         pytest.fail(f"{service} does not answer, and EYE_DX_REQUIRE_SERVICES=1")
     pytest.skip(f"{service} does not answer")
+
+
+@contextmanager
+def own_s3() -> Iterator[str]:
+    """The address of an empty S3 server, with credentials for it in the environment; all of a process share what they hold."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    urlopen(Request(f"http://{host}:{port}/moto-api/reset", method="POST")).close()
+    try:
+        with pytest.MonkeyPatch.context() as patched:
+            for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+                patched.setenv(name, "testing")
+            patched.setenv("AWS_DEFAULT_REGION", "us-east-1")
+            yield f"http://{host}:{port}"
+    finally:
+        server.stop()
 
 
 @contextmanager

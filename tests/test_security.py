@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from eye_dx_cli.serving import commands
 from eye_dx_core import wiring
-from eye_dx_core.casework import save_report_page
+from eye_dx_core.casework import report_page, save_report_page
 from eye_dx_core.errors import BadSettings, ServiceUnavailable
 from eye_dx_core.private_files import write_private
 from eye_dx_core.reporting.material import ReportMaterial
@@ -158,7 +158,8 @@ def test_databases_and_pages_are_for_their_owner_only(tmp_path: Path):
         records.close()
         queue.close()
     outlet = wiring.report_outlet(settings)
-    page = save_report_page(ReportMaterial(a_case(), a_diagnosis(), a_review(), a_report()), outlet)
+    save_report_page(ReportMaterial(a_case(), a_diagnosis(), a_review(), a_report()), outlet)
+    page = settings.data / report_page("case-1")
     assert (mode_of(page), mode_of(page.parent)) == ("0o600", "0o700")
 
 

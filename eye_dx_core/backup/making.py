@@ -39,7 +39,7 @@ def make_backup(settings: Settings, folder: Path, *, event: AuditEvent, with_key
     It is written under another name and renamed when it is whole, so what looks like a backup is one. The databases come first
     (see `snapshot_flow`), then the files: whatever a database names was written before it was named. Records and queued messages
     are sealed, and the key is left out unless it is asked for; delivered pages hold names in the open. Photographs, what can be made
-    again from them, and Dagster's history of runs are not part of it.
+    again from them, Dagster's history of runs, and what lies in an object store are not part of it.
 
     Raises:
         BadSettings: a database is not in SQLite, or the key is asked for and is not in a file.
@@ -59,7 +59,7 @@ def make_backup(settings: Settings, folder: Path, *, event: AuditEvent, with_key
         draft.mkdir(mode=0o700)
         try:
             _fill(draft, settings, named, with_key=with_key)
-            _write_manifest(draft, artifacts=settings.mlflow_artifacts, at=event.at)
+            _write_manifest(draft, artifacts_uri=settings.artifact_address, at=event.at)
             _flush_to_disk(draft)
             return draft.rename(whole)
         finally:
@@ -111,10 +111,10 @@ def _copy_part(place: Path, to: Path) -> None:
             target.unlink()
 
 
-def _write_manifest(draft: Path, *, artifacts: Path, at: datetime) -> None:
+def _write_manifest(draft: Path, *, artifacts_uri: str, at: datetime) -> None:
     files = {path.relative_to(draft).as_posix(): stored_file(path) for path in files_under(draft)}
     present = tuple(part for part in PARTS if (draft / part).exists())
-    manifest = BackupManifest(eye_dx_version=version("eye-dx"), made_at=at, parts=present, artifacts_uri=artifacts.as_uri(), files=files)
+    manifest = BackupManifest(eye_dx_version=version("eye-dx"), made_at=at, parts=present, artifacts_uri=artifacts_uri, files=files)
     (draft / MANIFEST).touch(mode=0o600)
     (draft / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
 

@@ -44,6 +44,11 @@ class BackupManifest(Frozen):
     artifacts_uri: str
     files: dict[str, StoredFile]
 
+    @property
+    def has_artifact_folder(self) -> bool:
+        """Whether MLflow's files were in a folder, and so in the backup; what is in an object store stays where it is."""
+        return self.artifacts_uri.startswith("file:")
+
     @field_validator("files")
     @classmethod
     def _stay_inside(cls, files: dict[str, StoredFile]) -> dict[str, StoredFile]:
@@ -100,14 +105,16 @@ def databases(settings: Settings) -> dict[str, Path]:
 
 
 def files_and_folders(settings: Settings) -> dict[str, Path]:
-    """Where everything else lies, by the name of the part."""
-    return {
-        ARTIFACTS: settings.mlflow_artifacts,
-        PAGES: settings.report_folder,
-        DAYS: settings.data / "daily",
-        WAIVERS: settings.waivers,
-        INSTANCE: settings.dagster_home / "dagster.yaml",
-    }
+    """Where everything else lies on this machine, by the name of the part; what lies in an object store is for its owner to save."""
+    artifacts = {ARTIFACTS: settings.artifact_folder} if settings.artifact_folder is not None else {}
+    pages = {PAGES: settings.report_folder, DAYS: settings.data / "daily"} if settings.files_url is None else {}
+    return artifacts | pages | {WAIVERS: settings.waivers, INSTANCE: settings.dagster_home / "dagster.yaml"}
+
+
+def kept_in_stores(settings: Settings) -> dict[str, str]:
+    """What no backup holds because it lies in an object store, and where."""
+    artifacts = {"weights and figures of MLflow": settings.artifact_address} if settings.artifact_folder is None else {}
+    return artifacts | ({"reports and daily reports": settings.files_url} if settings.files_url is not None else {})
 
 
 def files_under(place: Path) -> Iterator[Path]:

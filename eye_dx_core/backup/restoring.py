@@ -6,8 +6,11 @@ from pathlib import Path
 from eye_dx_core import wiring
 from eye_dx_core.backup import snapshot
 from eye_dx_core.backup.parts import (
+    ARTIFACTS,
+    DAYS,
     KEY,
     MODELS,
+    PAGES,
     BackupManifest,
     BrokenBackup,
     databases,
@@ -38,19 +41,21 @@ def restore_backup(settings: Settings, backup: Path, *, event: AuditEvent, repla
 
     Raises:
         BrokenBackup: the backup is not whole, or was changed.
-        BadSettings: there are records and they are not to be replaced, or the vault's key is missing or another one.
+        BadSettings: there are records and they are not to be replaced, the vault's key is missing or another one, or files of the backup
+            are to lie in an object store now.
     """
     manifest, in_the_way = load_backup_manifest(backup), [place for place in databases(settings).values() if place.exists()]
     if in_the_way and not replace:
         raise BadSettings(f"there are records or models already ({in_the_way[0]}): --replace moves them aside, and deletes nothing")
+    _refuse_stores(settings, manifest)
     stage = settings.state / ".restoring"
     shutil.rmtree(stage, ignore_errors=True)  # of one that was cut off
     try:
         with disk_errors():
             _stage_checked(backup, manifest, stage)
             _prove_key(settings, stage)
-            if (stage / MODELS).exists():
-                snapshot.move_artifacts(stage / MODELS, before=manifest.artifacts_uri, now=settings.mlflow_artifacts.as_uri())
+            if (stage / MODELS).exists() and settings.artifact_folder is not None and manifest.has_artifact_folder:
+                snapshot.move_artifacts(stage / MODELS, before=manifest.artifacts_uri, now=settings.artifact_folder.as_uri())
             aside = _swap(settings, stage, settings.state / f"before-restore-{time_stamp(event.at)}")
     finally:
         shutil.rmtree(stage, ignore_errors=True)
@@ -58,6 +63,16 @@ def restore_backup(settings: Settings, backup: Path, *, event: AuditEvent, repla
     records.add_audit(event)
     records.close()
     return Restored(manifest=manifest, aside=aside)
+
+
+def _refuse_stores(settings: Settings, manifest: BackupManifest) -> None:
+    """Files that this backup holds, and that lie in an object store now, would be put where nobody reads or erases them."""
+    names = {ARTIFACTS: "EYE_DX_MLFLOW_ARTIFACTS", PAGES: "EYE_DX_FILES_URL", DAYS: "EYE_DX_FILES_URL"}
+    stored = sorted({names[part] for part in manifest.parts if part in names and part not in files_and_folders(settings)})
+    if stored:
+        raise BadSettings(
+            f"this backup holds files that {' and '.join(stored)} would keep in an object store: unset it to restore them here"
+        )
 
 
 def _stage_checked(backup: Path, manifest: BackupManifest, stage: Path) -> None:

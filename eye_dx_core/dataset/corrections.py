@@ -2,16 +2,17 @@
 
 import hashlib
 from enum import StrEnum
-from pathlib import Path
 
 from pydantic import AwareDatetime, ValidationError
 
-from eye_dx_core.errors import BadDataset
+from eye_dx_core.errors import BadDataset, NotFound
+from eye_dx_core.files.port import FileStore
 from eye_dx_core.schema.case import Laterality
 from eye_dx_core.schema.condition import DrGrade
 from eye_dx_core.schema.frozen import Frozen
 
-_LATEST = "corrected_labels.json"
+_FOLDER = "prepared/corrections"
+_LATEST = f"{_FOLDER}/corrected_labels.json"
 
 
 class Against(StrEnum):
@@ -55,26 +56,22 @@ class CorrectedLabels(Frozen):
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def save_corrections(corrections: CorrectedLabels, folder: Path) -> Path:
+def save_corrections(corrections: CorrectedLabels, files: FileStore) -> str:
     """Write a version under its own name, which never changes, and as the latest; return the former."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    content = corrections.model_dump_json(indent=1)
-    path = folder / f"{corrections.version[:16]}.json"
-    for one in (path, folder / _LATEST):
-        draft = one.with_suffix(".draft")
-        draft.write_text(content, encoding="utf-8")
-        draft.chmod(0o600)
-        draft.replace(one)
-    return path
+    content = corrections.model_dump_json(indent=1).encode()
+    name = f"{_FOLDER}/{corrections.version[:16]}.json"
+    for one in (name, _LATEST):
+        files.write(one, content)
+    return name
 
 
-def load_corrections(folder: Path) -> CorrectedLabels:
+def load_corrections(files: FileStore) -> CorrectedLabels:
     """The latest version.
 
     Raises:
         BadDataset: none was written yet, or it cannot be read.
     """
     try:
-        return CorrectedLabels.model_validate_json((folder / _LATEST).read_bytes())
-    except (FileNotFoundError, ValidationError):
+        return CorrectedLabels.model_validate_json(files.read(_LATEST))
+    except (NotFound, ValidationError):
         raise BadDataset("there are no corrected labels: materialise corrected_labels, or unset EYE_DX_INCLUDE_CORRECTIONS") from None

@@ -3,12 +3,16 @@
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import cast
 
 from pydantic import AwareDatetime, Field
 
+from eye_dx_core import wiring
+from eye_dx_core.errors import FilesUnavailable
+from eye_dx_core.files.port import FileStore
 from eye_dx_core.schema.frozen import Frozen
 from eye_dx_core.settings import Settings
 
@@ -43,10 +47,13 @@ class Forecast(Frozen):
 
 
 def measure_storage(settings: Settings) -> Storage:
-    """Measure every part; what lies in a database server or on other machines is not ours to measure and has no part."""
+    """Measure every part; what lies in a database server or on other machines is not ours to measure and has no part.
+
+    Reports in an object store are counted there, and not as what this disk must hold.
+    """
     parts = {
         "prepared": (settings.prepared,),
-        "reports": (settings.report_folder, settings.data / "daily"),
+        "reports": (settings.report_folder, settings.data / "daily") if settings.files_url is None else (),
         "mlruns": (settings.state / "mlruns",),
         "dagster_home": (settings.dagster_home,),
         "records": _files_of(settings.records_address),
@@ -58,8 +65,15 @@ def measure_storage(settings: Settings) -> Storage:
     photos = bytes_under(settings.data) - other
     if not settings.training_photos.is_relative_to(settings.data.resolve()):
         photos += bytes_under(settings.training_photos)
+    if settings.files_url is not None:
+        with suppress(FilesUnavailable):  # tonight it has no part
+            used["reports"] = _bytes_in_store(wiring.open_files(settings))
     disk = shutil.disk_usage(settings.state)
     return Storage(parts=used | {"photos": max(0, photos)}, free=disk.free, total=disk.total)
+
+
+def _bytes_in_store(files: FileStore) -> int:
+    return sum(sum(files.sizes(folder).values()) for folder in ("reports", "daily"))
 
 
 def _files_of(address: str) -> tuple[Path, ...]:

@@ -29,7 +29,7 @@ class SweptModels(Frozen):
 def file_sweeps(settings: Settings, registry: ModelRegistry, *, at: datetime) -> dict[str, Callable[[], Swept]]:
     """What to sweep, by place: each by itself, so that one which fails keeps no other from being done."""
     before = at - timedelta(days=settings.keep_runs_days)
-    downloads = settings.mlflow_artifacts.parent / "downloaded"
+    downloads = settings.downloads
     pages = (settings.report_folder, settings.prepared, settings.data / "daily")
     return {
         "engines": lambda: leftovers.sweep_checkpoint_folders(settings.engines, _known_weights(settings, registry), before=before),
@@ -44,6 +44,8 @@ def file_sweeps(settings: Settings, registry: ModelRegistry, *, at: datetime) ->
 def sweep_models(settings: Settings, *, at: datetime) -> SweptModels:
     """Delete what was deleted in MLflow longer ago than EYE_DX_KEEP_RUNS_DAYS, and folders of runs that it does not know.
 
+    In an object store such folders are not looked for: a bucket may serve more than one MLflow.
+
     Raises:
         ServiceUnavailable: MLflow's store does not answer.
     """
@@ -56,7 +58,8 @@ def sweep_models(settings: Settings, *, at: datetime) -> SweptModels:
     garbage = collect_garbage(settings.mlflow_address, older_than=term)
     if garbage is None:
         return SweptModels()
-    orphans, strange = orphaned_artifacts(settings.mlflow_address, settings.mlflow_artifacts)
+    folder = settings.artifact_folder
+    orphans, strange = orphaned_artifacts(settings.mlflow_address, folder) if folder is not None else ((), 0)
     artifacts = leftovers.sweep(orphans, is_ours=lambda _: True, is_due=lambda path: leftovers.newest_change(path) < at - term)
     return SweptModels(
         runs=garbage.runs,

@@ -20,7 +20,7 @@ from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking import MlflowClient
 from mlflow.types import Schema, TensorSpec
 
-from eye_dx_core.errors import BadCheckpoint, EyeDxError, NotFound, ServiceUnavailable
+from eye_dx_core.errors import BadCheckpoint, BadSettings, EyeDxError, NotFound, ServiceUnavailable
 from eye_dx_core.registry.memory import check_weights, weights_sha256
 from eye_dx_core.registry.port import CANDIDATE, TRUNK_FILE, ModelVersion
 
@@ -33,10 +33,17 @@ _NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
 class MlflowRegistry:
-    """The port `ModelRegistry` on an MLflow tracking store, such as `sqlite:///…/mlflow.db`."""
+    """The port `ModelRegistry` on an MLflow tracking store, such as `sqlite:///…/mlflow.db`.
 
-    def __init__(self, tracking_uri: str, *, model_name: str, artifact_folder: Path) -> None:
-        self._uri, self._model_name, self._artifacts = tracking_uri, model_name, artifact_folder
+    Args:
+        tracking_uri: the store, or a server.
+        model_name: in the registry.
+        artifact_location: where new experiments keep their files; None leaves it to the server.
+        downloads: folder for the checkpoints that are fetched.
+    """
+
+    def __init__(self, tracking_uri: str, *, model_name: str, artifact_location: str | None, downloads: Path) -> None:
+        self._uri, self._model_name, self._location, self._downloads = tracking_uri, model_name, artifact_location, downloads
 
     def add_candidate(self, checkpoint: Path, *, metrics: dict[str, float], tags: dict[str, str]) -> ModelVersion:
         """See the port."""
@@ -52,7 +59,7 @@ class MlflowRegistry:
         card = json.loads((checkpoint / "card.json").read_text(encoding="utf-8"))
         with translated_errors():
             _use_store(self._uri)
-            experiment_id = _experiment(self._client(), self._model_name, self._artifacts)
+            experiment_id = _experiment(self._client(), self._model_name, self._location)
             trunk = self._keep_trunk(checkpoint, str(card["trunk_sha256"]))
             with tempfile.TemporaryDirectory() as name, mlflow.start_run(experiment_id=experiment_id, run_name="candidate", tags=tags):
                 own = shutil.copytree(checkpoint, Path(name) / "checkpoint", ignore=shutil.ignore_patterns(TRUNK_FILE))
@@ -78,7 +85,7 @@ class MlflowRegistry:
         if known is not None:
             return known
         client = self._client()
-        experiment_id = _experiment(client, self._trunks, self._artifacts)
+        experiment_id = _experiment(client, self._trunks, self._location)
         run_id = client.create_run(experiment_id, run_name=f"trunk {sha256[:12]}").info.run_id
         client.log_artifact(run_id, str(checkpoint / TRUNK_FILE))
         # Named only now, so that an upload that was cut off is never found.
@@ -129,7 +136,7 @@ class MlflowRegistry:
     def download(self, version: str) -> Path:
         """See the port. Kept in a folder named by the hash, so that two versions never meet."""
         known = self.get_version(version)
-        kept = self._artifacts.parent / "downloaded" / known.checkpoint_sha256
+        kept = self._downloads / known.checkpoint_sha256
         if not (kept / "card.json").is_file():
             kept.parent.mkdir(parents=True, exist_ok=True)
             with translated_errors(), tempfile.TemporaryDirectory(dir=kept.parent) as draft:
@@ -152,7 +159,7 @@ class MlflowRegistry:
         uri = self._find_trunk(sha256)
         if uri is None:
             return
-        kept = self._artifacts.parent / "downloaded" / "trunks" / f"{sha256}.safetensors"
+        kept = self._downloads / "trunks" / f"{sha256}.safetensors"
         if not kept.exists():
             kept.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=kept.parent) as draft:
@@ -202,7 +209,7 @@ def start_training_run(
     params: Mapping[str, object],
     tags: Mapping[str, str],
     dataset: tuple[str, str],
-    artifact_folder: Path,
+    artifact_location: str | None,
 ) -> Generator[TrainingRun]:
     """Open a run and close it as finished or failed; `dataset` is the name and fingerprint of what is trained on.
 
@@ -210,7 +217,7 @@ def start_training_run(
     """
     with translated_errors():
         client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
-        experiment_id = _experiment(client, experiment, artifact_folder)
+        experiment_id = _experiment(client, experiment, artifact_location)
         run_id = client.create_run(experiment_id, run_name="fine-tuning", tags=dict(tags)).info.run_id
         for name, value in params.items():
             client.log_param(run_id, name, value)
@@ -247,9 +254,21 @@ def log_files(tracking_uri: str, run_id: str, paths: Sequence[Path]) -> None:
             client.log_artifact(run_id, str(path))
 
 
-def _experiment(client: MlflowClient, name: str, artifacts: Path) -> str:
+def _experiment(client: MlflowClient, name: str, location: str | None) -> str:
+    """The experiment of that name, made where it is missing.
+
+    Raises:
+        BadSettings: it was made before `EYE_DX_MLFLOW_ARTIFACTS` named an object store, and MLflow cannot move it.
+    """
     known = client.get_experiment_by_name(name)
-    return known.experiment_id if known else client.create_experiment(name, artifact_location=artifacts.as_uri())
+    if known is None:
+        return client.create_experiment(name, artifact_location=location)
+    if location is not None and location.startswith("s3://") and known.artifact_location != location:
+        raise BadSettings(
+            f"MLflow keeps the files of the experiment {name} elsewhere than EYE_DX_MLFLOW_ARTIFACTS says, and cannot move them: rename"
+            " that experiment in MLflow, and the next training makes a new one; registered versions stay as they are"
+        )
+    return known.experiment_id
 
 
 def _signature(size: int, labels: int) -> ModelSignature:

@@ -152,7 +152,7 @@ def test_a_case_is_reviewed_reported_and_exported(state: Path):
     assert "Doctor&#39;s conclusion" in call("report", "case-1", "--format", "html", "--lang", "en")
     assert json.loads(call("report", "case-1", "--format", "fhir"))["resourceType"] == "Bundle"
     call("report", "case-1", "--format", "pdf", "--to", state / "copy.pdf")
-    assert (state / "copy.pdf").read_bytes() == casework.report_pdf(settings.report_folder, "case-1").read_bytes()
+    assert (state / "copy.pdf").read_bytes() == (settings.data / casework.report_pdf("case-1")).read_bytes()
 
     exported = json.loads(call("records", "export"))
     (screening,) = exported["patients"]["P2025001"]["screening_records"]
@@ -245,6 +245,25 @@ def test_health_says_what_is_missing(state: Path):
     assert by_part["queue"]["is_well"]
     assert by_part["records"]["is_well"]
     assert "no champion" in by_part["registry"]["state"]
+
+
+def test_health_tells_of_a_store_that_is_away_and_of_reports_that_nobody_would_erase(state: Path, monkeypatch: pytest.MonkeyPatch):
+    def files() -> dict[str, object]:
+        found = json.loads(runner.invoke(app, ["health", "--json"]).stdout)
+        return next(one for one in found if one["part"] == "files")
+
+    assert files() == {"part": "files", "is_well": True, "state": str(state / "data")}
+
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "MLFLOW_S3_ENDPOINT_URL": "", "EYE_DX_S3_ENDPOINT": "http://127.0.0.1:1",
+        "EYE_DX_FILES_URL": "s3://clinic/files",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    assert "object store of EYE_DX_FILES_URL" in str(files()["state"])
+
+    (state / "data" / "reports").mkdir()
+    (state / "data" / "reports" / "case-1.html").write_text("x")
+    assert "move them to s3://clinic/files/reports" in str(files()["state"])
 
 
 def test_health_raises_the_same_alarms_as_dagster(state: Path):

@@ -8,9 +8,11 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from eye_dx_core.errors import ServiceUnavailable
+from eye_dx_core.files.object_store import open_store
 from eye_dx_core.registry.mlflow import MlflowRegistry
 from eye_dx_core.registry.mlflow_garbage import Garbage, collect_garbage, orphaned_artifacts
 from tests.checkpoints import a_checkpoint
+from tests.services import own_s3
 
 # MLflow's own: its tables use what SQLAlchemy 2.1 deprecates, and its client leaves sockets and files to the collector.
 pytestmark = pytest.mark.filterwarnings(
@@ -22,17 +24,18 @@ AT_ONCE, DAY = timedelta(0), timedelta(days=1)
 class Store:
     """An MLflow store of its own, with a registered version."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, artifact_location: str | None = None) -> None:
         self.uri, self.artifacts = f"sqlite:///{folder}/mlflow.db", folder / "artifacts"
+        self.location = artifact_location or self.artifacts.as_uri()
         self.client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
-        self.registry = MlflowRegistry(self.uri, model_name="model", artifact_folder=self.artifacts)
+        self.registry = MlflowRegistry(self.uri, model_name="model", artifact_location=self.location, downloads=folder / "downloaded")
         trained = self.add_run(self.add_experiment("model"))
         checkpoint = a_checkpoint(folder / "checkpoint")
         self.version = self.registry.add_candidate(checkpoint, metrics={}, tags={"training.mlflow_run_id": trained}).version
         self.trained = trained
 
     def add_experiment(self, name: str) -> str:
-        return self.client.create_experiment(name, artifact_location=self.artifacts.as_uri())
+        return self.client.create_experiment(name, artifact_location=self.location)
 
     def add_run(self, experiment_id: str) -> str:
         run_id = self.client.create_run(experiment_id).info.run_id
@@ -112,6 +115,24 @@ def test_folders_that_the_store_does_not_know_are_told_and_known_ones_are_not(st
     assert store.artifacts / run_id not in orphans
     assert not [path for path in orphans if any(path.rglob("*.safetensors"))]
     assert strange == 1
+
+
+def test_what_lies_in_a_bucket_goes_the_same_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with own_s3() as address:
+        monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", address)
+        bucket = open_store(address)
+        bucket.mkdir("models")
+        store = Store(tmp_path, "s3://models/clinic")
+        run_id = store.add_run(store.add_experiment("a deleted run"))
+        for one in (run_id, store.trained):
+            store.client.delete_run(one)
+
+        assert store.collect() == Garbage(runs=1, left=1)
+
+        kept = bucket.find("models")
+    assert not [path for path in kept if run_id in path]
+    assert [path for path in kept if store.trained in path]
+    assert [path for path in kept if path.endswith("model.safetensors")]
 
 
 def test_when_the_database_was_lost_its_artifacts_are_no_orphans(store: Store, tmp_path: Path):

@@ -13,15 +13,17 @@ from hypothesis import strategies as st
 
 from eye_dx_core.dataset.photo_file import MAX_BYTES
 from eye_dx_core.errors import BadPhoto, ServiceUnavailable
+from eye_dx_core.files.object_store import open_store
 from eye_dx_core.inference.sources.allowed import BucketPrefix, WebHost
 from eye_dx_core.inference.sources.folders import FolderPhotos
 from eye_dx_core.inference.sources.memory import MemoryPhotos
-from eye_dx_core.inference.sources.object_store import BucketPhotos, open_store
+from eye_dx_core.inference.sources.object_store import BucketPhotos
 from eye_dx_core.inference.sources.places import PhotoPlaces
 from eye_dx_core.inference.sources.port import PhotoSource
 from eye_dx_core.inference.sources.web import WebPhotos
 from tests.forwarder import a_server_context, an_authority
 from tests.photo_server import PhotoServer, answer, serving
+from tests.services import own_s3
 
 SECRET = b"a file that is nobody's photograph"
 KINDS = ("memory", "folders", "http", "https", "store", "s3", "a base on the web", "a base in a store")
@@ -88,19 +90,10 @@ def in_a_store(store: fsspec.AbstractFileSystem) -> Place:
     return Place(source, "s3://fundus/clinic/{}".format, lambda name, content: store.pipe_file(f"fundus/clinic/{name}", content), outside)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def s3_store() -> Iterator[fsspec.AbstractFileSystem]:
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patched:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patched.setenv(name, "testing")
-        patched.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        yield open_store(f"http://{host}:{port}")
-    server.stop()
+    with own_s3() as address:
+        yield open_store(address)
 
 
 @pytest.fixture(params=KINDS)
@@ -215,7 +208,7 @@ def test_whatever_a_location_says_it_leads_to_photographs_or_nowhere(
         assert content == b"photograph"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[dict[str, Place]]:
     with contextlib.ExitStack() as stack:
         built = {kind: build(kind, tmp_path_factory.mktemp("place"), stack, request) for kind in KINDS}

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,12 +32,16 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("mlruns")
 
 
+def places_in(store: Path) -> dict[str, Any]:
+    return {"artifact_location": (store / "artifacts").as_uri(), "downloads": store / "downloaded"}
+
+
 @pytest.fixture(params=["memory", "mlflow"])
 def registry(request: pytest.FixtureRequest, tmp_path: Path, store: Path) -> Iterator[ModelRegistry]:
     if request.param == "memory":
         yield MemoryRegistry(tmp_path / "registry")
         return
-    yield MlflowRegistry(f"sqlite:///{store}/mlflow.db", model_name=f"model-{tmp_path.name}", artifact_folder=store / "artifacts")
+    yield MlflowRegistry(f"sqlite:///{store}/mlflow.db", model_name=f"model-{tmp_path.name}", **places_in(store))
 
 
 @pytest.fixture
@@ -75,7 +80,7 @@ def test_a_checkpoint_that_holds_everything_needs_no_trunk(registry: ModelRegist
 
 
 def test_a_trunk_is_kept_once_for_all_versions(store: Path, checkpoint: Path, tmp_path: Path):
-    registry = MlflowRegistry(f"sqlite:///{store}/mlflow.db", model_name=f"model-{tmp_path.name}", artifact_folder=store / "artifacts")
+    registry = MlflowRegistry(f"sqlite:///{store}/mlflow.db", model_name=f"model-{tmp_path.name}", **places_in(store))
 
     def kept() -> int:
         return len([path for path in store.rglob("trunk.safetensors") if not path.is_symlink()])
@@ -165,7 +170,7 @@ def test_mlflow_serves_the_same_probabilities_without_a_pickle(store: Path, chec
 
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     uri = f"sqlite:///{store}/mlflow.db"
-    registry = MlflowRegistry(uri, model_name="served", artifact_folder=store / "artifacts")
+    registry = MlflowRegistry(uri, model_name="served", **places_in(store))
     registry.add_candidate(checkpoint, metrics=GOOD, tags={})
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
@@ -190,7 +195,12 @@ def test_epochs_and_the_load_are_written_while_a_run_is_open_and_a_failure_is_ma
     with (  # noqa: PT012 - the block is what fails
         pytest.raises(ZeroDivisionError),
         start_training_run(
-            uri, "runs", params={"epochs": 2}, tags={"dagster.run_id": "r"}, dataset=("d", "f" * 64), artifact_folder=store / "artifacts"
+            uri,
+            "runs",
+            params={"epochs": 2},
+            tags={"dagster.run_id": "r"},
+            dataset=("d", "f" * 64),
+            artifact_location=(store / "artifacts").as_uri(),
         ) as run,
     ):
         wait_for(lambda: client.get_metric_history(run.run_id, "system/cpu_utilization_percentage"))

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from eye_dx_core import wiring
 from eye_dx_core.backup import snapshot
 from eye_dx_core.backup.making import make_backup
-from eye_dx_core.backup.parts import KEY, MANIFEST, BrokenBackup, load_backup_manifest
+from eye_dx_core.backup.parts import KEY, MANIFEST, BrokenBackup, kept_in_stores, load_backup_manifest
 from eye_dx_core.backup.restoring import Restored, restore_backup
 from eye_dx_core.casework import report_page
 from eye_dx_core.errors import BadSettings, EyeDxError, NotFound
@@ -22,6 +22,12 @@ from eye_dx_core.vault import new_key
 from tests.builders import a_case, a_nested_body
 
 AT = datetime(2026, 3, 2, 12, 30, tzinfo=UTC)
+MOVED = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "storage_location"),
+)
 
 
 def event(action: str, *, later: int = 0) -> AuditEvent:
@@ -32,9 +38,9 @@ def an_installation(folder: Path) -> Settings:
     """One stored case, one waiting message, a page and a day's report."""
     settings = Settings(state_dir=folder)
     for place, content in (
-        (report_page(settings.report_folder, "case-1"), "测试甲"),
+        (settings.data / report_page("case-1"), "测试甲"),
         (settings.data / "daily" / "2026-03-02.md", "one case"),
-        (settings.mlflow_artifacts / "1" / "weights", "w"),
+        (settings.state / "mlruns" / "artifacts" / "1" / "weights", "w"),
         (settings.dagster_home / "dagster.yaml", "telemetry: { enabled: false }"),
         (settings.waivers, "{}"),
     ):
@@ -82,11 +88,52 @@ def test_everything_that_must_not_be_lost_comes_back(tmp_path: Path):
         assert [entry.action for entry in records.audit()] == ["backup", "restore"]
         (waiting,) = queue.receive(new.queue_names.screenings, limit=10)
         assert waiting.message.message_id == "m-waits"
-    assert report_page(new.report_folder, "case-1").read_text(encoding="utf-8") == "测试甲"
+    assert (new.data / report_page("case-1")).read_text(encoding="utf-8") == "测试甲"
     for name in ("data/daily/2026-03-02.md", "mlruns/artifacts/1/weights", "dagster_home/dagster.yaml", "data/prepared/waivers.json"):
         assert (new.state / name).read_bytes() == (old.state / name).read_bytes()
     assert not (new.report_folder / "case-9.draft").exists()
     assert not (new.state / ".restoring").exists()
+
+
+def in_stores(settings: Settings) -> Settings:
+    return settings.model_copy(update={"files_url": "s3://clinic/files", "mlflow_artifacts": "s3://clinic/models"})
+
+
+def test_what_lies_in_object_stores_is_left_out_and_told(tmp_path: Path):
+    here = an_installation(tmp_path / "old")
+    stored = in_stores(here)
+
+    manifest = load_backup_manifest(a_backup(stored, tmp_path / "backups"))
+
+    assert not [name for name in manifest.files if name.startswith(("data/reports", "data/daily", "mlruns/artifacts"))]
+    assert manifest.artifacts_uri == "s3://clinic/models"
+    assert set(kept_in_stores(stored).values()) == {"s3://clinic/files", "s3://clinic/models"}
+    assert kept_in_stores(here) == {}
+
+
+def test_files_of_a_backup_are_not_restored_beside_a_store_where_nobody_would_erase_them(tmp_path: Path):
+    old = an_installation(tmp_path / "old")
+    backup = a_backup(old, tmp_path / "backups")
+    fresh = in_stores(a_fresh_installation(tmp_path / "fresh", key_of=old))
+
+    with pytest.raises(BadSettings, match="EYE_DX_FILES_URL and EYE_DX_MLFLOW_ARTIFACTS"):
+        restore(fresh, backup)
+    assert not fresh.report_folder.exists()
+
+
+def test_addresses_of_a_store_stay_as_they_are_when_its_database_comes_back(tmp_path: Path):
+    old = in_stores(an_installation(tmp_path / "old"))
+    with closing(sqlite3.connect(tmp_path / "old" / "mlruns" / "mlflow.db")) as models, models:
+        for table, column in MOVED:
+            models.execute(f"CREATE TABLE {table} ({column} TEXT)")
+            models.execute(f"INSERT INTO {table} VALUES ('s3://clinic/models/1')")
+    backup = a_backup(old, tmp_path / "backups")
+
+    fresh = a_fresh_installation(tmp_path / "fresh", key_of=old)
+    restore(fresh, backup)
+
+    with closing(sqlite3.connect(fresh.state / "mlruns" / "mlflow.db")) as models:
+        assert {models.execute(f"SELECT {column} FROM {table}").fetchone()[0] for table, column in MOVED} == {"s3://clinic/models/1"}
 
 
 def test_a_backup_is_for_its_owner_only_and_holds_no_key_unless_asked(tmp_path: Path):
@@ -169,7 +216,7 @@ def test_what_is_there_is_kept_unless_it_is_to_be_replaced_and_then_moved_aside(
     backup = a_backup(settings, tmp_path / "backups")
     with closing(wiring.open_records(settings)) as records:
         records.add_case(a_case("case-2"), b"raw")
-    report_page(settings.report_folder, "case-2").write_text("later")
+    (settings.data / report_page("case-2")).write_text("later")
     (settings.data / "records.db-wal").write_bytes(b"left by a crash")
 
     with pytest.raises(BadSettings, match="--replace"):
@@ -179,7 +226,7 @@ def test_what_is_there_is_kept_unless_it_is_to_be_replaced_and_then_moved_aside(
     assert aside == settings.state / "before-restore-20260302T123100Z"
     with closing(wiring.open_records(settings)) as records, pytest.raises(NotFound):
         records.get_case("case-2")
-    assert not report_page(settings.report_folder, "case-2").exists()
+    assert not (settings.data / report_page("case-2")).exists()
     assert (aside / "data/reports/case-2.html").read_text() == "later"
     assert (aside / "data/records.db-wal").read_bytes() == b"left by a crash"
     moved = settings.model_copy(update={"records_url": SecretStr(f"sqlite:///{aside}/data/records.db")})

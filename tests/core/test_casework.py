@@ -2,14 +2,17 @@
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any, NoReturn, cast
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from eye_dx_core.casework import ReportOutlet, material_of, report_case, report_page, report_pdf, report_waiting
+from eye_dx_core.casework import ReportOutlet, add_addendum, material_of, report_case, report_page, report_pdf, report_waiting
 from eye_dx_core.dataset.phantom import render_phantom
-from eye_dx_core.errors import ChatModelUnavailable, NotFound, ServiceUnavailable
+from eye_dx_core.errors import ChatModelUnavailable, FilesUnavailable, NotFound, ServiceUnavailable
+from eye_dx_core.files.folders import FolderFiles
 from eye_dx_core.inference.intake import PhotoIntake
 from eye_dx_core.inference.sources.memory import MemoryPhotos
 from eye_dx_core.queue.topology import QueueNames
@@ -22,6 +25,7 @@ from eye_dx_core.reporting.template import TEMPLATE
 from eye_dx_core.schema.case import Laterality
 from eye_dx_core.schema.picture import PictureGap
 from eye_dx_core.schema.report import DiagnosisReport
+from eye_dx_core.schema.review import Addendum
 from tests.builders import NOON, a_case, a_diagnosis, a_review
 from tests.pictures import as_jpeg
 
@@ -40,7 +44,7 @@ def write(records: MemoryRecords, chat_model: ChatModel | None, folder: Path, *,
     return report_waiting(
         records,
         chat_model,
-        outlet=ReportOutlet(folder, ZoneInfo("Asia/Shanghai"), QueueNames()),
+        outlet=ReportOutlet(FolderFiles(folder), ZoneInfo("Asia/Shanghai"), QueueNames()),
         limit=10,
         lease_seconds=60,
         now=lambda: NOON,
@@ -83,6 +87,93 @@ def test_without_a_configured_model_the_template_is_no_fallback(reviewed: Memory
     assert [one.fallback_reason for one in write(reviewed, None, tmp_path, is_last_try=True)] == [None, None]
 
 
+class Away:
+    """A place for files that is away for its first tries, by the method that is asked."""
+
+    def __init__(self, files: FolderFiles, **tries: int) -> None:
+        self._files, self._tries = files, tries
+
+    def __getattr__(self, name: str) -> object:
+        left = self._tries.get(name, 0)
+        self._tries[name] = left - 1
+        return self._refuse if left > 0 else getattr(self._files, name)
+
+    def _refuse(self, *_: object) -> NoReturn:
+        raise FilesUnavailable("the object store did not do it")
+
+
+@pytest.mark.parametrize("away", ["check", "write"])
+def test_without_a_place_for_its_page_no_report_is_stored_and_none_of_its_tries_counts(reviewed: MemoryRecords, tmp_path: Path, away: str):
+    files: Any = Away(FolderFiles(tmp_path), **{away: 7})
+    chat_model = ScriptedChatModel(ChatModelUnavailable("busy"))
+    outlet = ReportOutlet(files, ZoneInfo("Asia/Shanghai"), QueueNames())
+    write = partial(report_waiting, reviewed, outlet=outlet, limit=10, lease_seconds=60, now=lambda: NOON, is_last_try=True)
+
+    for _ in range(7):  # more often than a case may fail
+        with pytest.raises(FilesUnavailable):
+            write(chat_model if away == "check" else None)
+    assert (chat_model.asked, list(tmp_path.iterdir())) == ([], [])
+
+    assert len(write(None)) == 2
+    assert len(list((tmp_path / "reports").iterdir())) == 4
+
+
+def test_an_addendum_whose_page_has_no_place_is_not_stored_so_that_it_can_be_given_again(reviewed: MemoryRecords, tmp_path: Path):
+    write(reviewed, None, tmp_path)
+    outlet = ReportOutlet(cast("Any", Away(FolderFiles(tmp_path), write=1)), ZoneInfo("Asia/Shanghai"), QueueNames())
+    addendum = Addendum(addendum_id="a-1", case_id="case-1", text="左眼亦有渗出", doctor_name="唐医生", added_at=NOON)
+    add = partial(add_addendum, reviewed, addendum, outlet=outlet, now=lambda: NOON)
+    event = AuditEvent(at=NOON, actor="a", action="add addendum", subject="case-1")
+
+    with pytest.raises(FilesUnavailable):
+        add(event=event)
+    assert reviewed.addenda("case-1") == ()
+
+    add(event=event)
+    assert reviewed.addenda("case-1") == (addendum,)
+    assert "左眼亦有渗出" in (tmp_path / report_page("case-1")).read_text(encoding="utf-8")
+
+
+def test_what_another_doctor_adds_meanwhile_stands_in_the_page_too(reviewed: MemoryRecords, tmp_path: Path):
+    write(reviewed, None, tmp_path)
+    outlet = ReportOutlet(FolderFiles(tmp_path), ZoneInfo("Asia/Shanghai"), QueueNames())
+    event = AuditEvent(at=NOON, actor="a", action="add addendum", subject="case-1")
+    mine, theirs = (
+        Addendum(addendum_id=text, case_id="case-1", text=text, doctor_name="唐医生", added_at=NOON)
+        for text in ("右眼稳定", "左眼亦有渗出")
+    )
+    keep = reviewed.add_addendum
+
+    def after_them(*given: Any, **named: Any) -> bool:
+        keep(theirs, [], event=event)
+        return keep(*given, **named)
+
+    reviewed.add_addendum = after_them
+    add_addendum(reviewed, mine, outlet=outlet, event=event, now=lambda: NOON)
+
+    page = (tmp_path / report_page("case-1")).read_text(encoding="utf-8")
+    assert "右眼稳定" in page
+    assert "左眼亦有渗出" in page
+
+
+def test_a_patient_who_is_erased_while_an_addendum_is_written_leaves_no_page(reviewed: MemoryRecords, tmp_path: Path):
+    write(reviewed, None, tmp_path)
+    outlet = ReportOutlet(FolderFiles(tmp_path), ZoneInfo("Asia/Shanghai"), QueueNames())
+    event = AuditEvent(at=NOON, actor="a", action="x", subject="s")
+    keep = reviewed.add_addendum
+
+    def erase_first(*given: Any, **named: Any) -> bool:
+        reviewed.erase_patient("P2025001", event)
+        return keep(*given, **named)
+
+    reviewed.add_addendum = erase_first
+    addendum = Addendum(addendum_id="a-1", case_id="case-1", text="左眼亦有渗出", doctor_name="唐医生", added_at=NOON)
+    with pytest.raises(NotFound):
+        add_addendum(reviewed, addendum, outlet=outlet, event=event, now=lambda: NOON)
+
+    assert {path.name for path in (tmp_path / "reports").iterdir()} == {"case-2.html", "case-2.pdf"}
+
+
 def test_a_patient_who_is_erased_while_the_report_is_written_leaves_no_page(reviewed: MemoryRecords, tmp_path: Path):
     patient_id, keep = "P2025001", reviewed.add_report
 
@@ -114,15 +205,15 @@ def test_pictures_come_through_the_outlet_and_those_that_cannot_be_had_leave_a_n
     a_record(records)
     for left, said in ((None, "未能取得"), (b"no picture", "无法读取")):
         places = MemoryPhotos({"OD.jpg": photo, "OS.jpg": left})
-        outlet = ReportOutlet(tmp_path, ZoneInfo("Asia/Shanghai"), QueueNames(), PhotoIntake(places))
+        outlet = ReportOutlet(FolderFiles(tmp_path), ZoneInfo("Asia/Shanghai"), QueueNames(), PhotoIntake(places))
 
         report_case(records, "case-1", chat_model=None, outlet=outlet, now=lambda: NOON)
 
-        page = report_page(tmp_path, "case-1").read_text(encoding="utf-8")
+        page = (tmp_path / report_page("case-1")).read_text(encoding="utf-8")
         assert page.count("data:image/jpeg") == 1
         assert said in page
-        assert report_pdf(tmp_path, "case-1").read_bytes().startswith(b"%PDF-1.7")
-        assert {path.name for path in tmp_path.iterdir()} == {"case-1.html", "case-1.pdf"}
+        assert (tmp_path / report_pdf("case-1")).read_bytes().startswith(b"%PDF-1.7")
+        assert {path.name for path in (tmp_path / "reports").iterdir()} == {"case-1.html", "case-1.pdf"}
 
 
 def test_photographs_that_were_deleted_are_said_to_be(tmp_path: Path):

@@ -14,6 +14,7 @@ from eye_dx_core.dataset.phantom_folders import write_phantom_photo
 from eye_dx_core.dataset.scanning import scan_photos
 from eye_dx_core.dataset.splitting import Split, Splits, save_splits, split_by_patient
 from eye_dx_core.errors import BadDataset
+from eye_dx_core.files.folders import FolderFiles
 from eye_dx_core.records.audit import AuditEvent
 from eye_dx_core.records.port import CaseRecord
 from eye_dx_core.schema.case import Laterality
@@ -158,14 +159,14 @@ def test_a_version_is_its_content(clinic: Clinic):
     other = clinic.gather(a_record(1, EyeReview(eye=OD, labels=("G",))))
 
     assert one.version == same.version != other.version
-    paths = [save_corrections(each, clinic.settings.corrections) for each in (one, other)]
+    paths = [save_corrections(each, FolderFiles(clinic.settings.data)) for each in (one, other)]
     assert paths[0] != paths[1]
-    assert load_corrections(clinic.settings.corrections) == other
+    assert load_corrections(FolderFiles(clinic.settings.data)) == other
 
 
 def test_the_next_manifest_includes_them_with_their_provenance(clinic: Clinic):
     clinic.photograph("photos/G/somebody_OD.jpg", "G", seed=900)
-    save_corrections(clinic.gather(a_record(1, EyeReview(eye=OD, labels=("A",)))), clinic.settings.corrections)
+    save_corrections(clinic.gather(a_record(1, EyeReview(eye=OD, labels=("A",)))), FolderFiles(clinic.settings.data))
 
     manifest = clinic.scan()
 
@@ -178,7 +179,7 @@ def test_the_next_manifest_includes_them_with_their_provenance(clinic: Clinic):
 
 def test_who_was_erased_is_not_trained_on(clinic: Clinic):
     clinic.photograph("photos/G/somebody_OD.jpg", "G", seed=900)
-    save_corrections(clinic.gather(a_record(1, EyeReview(eye=OD, labels=("A",)))), clinic.settings.corrections)
+    save_corrections(clinic.gather(a_record(1, EyeReview(eye=OD, labels=("A",)))), FolderFiles(clinic.settings.data))
     with closing(wiring.open_records(clinic.settings)) as records:
         records.erase_patient("P1", AuditEvent(at=NOON, actor="a", action="erase", subject="P1"))
 
@@ -210,7 +211,7 @@ def test_one_photograph_in_the_locked_test_shuts_out_every_visit_of_its_patient(
 
 
 def test_a_list_from_before_the_test_was_locked_is_held_to_it_at_the_next_scan(clinic: Clinic):
-    save_corrections(clinic.gather(a_record(1, EyeReview(eye=OD, labels=("A",)))), clinic.settings.corrections)
+    save_corrections(clinic.gather(a_record(1, EyeReview(eye=OD, labels=("A",)))), FolderFiles(clinic.settings.data))
     tested = clinic.photograph("photos/A/unnamed.jpg", "A", seed=1)
     tested.write_bytes((clinic.settings.data / "visit/1_OD.jpg").read_bytes())
     clinic.train_on({"other_OD.jpg": "G"})
@@ -223,7 +224,9 @@ def test_a_list_from_before_the_test_was_locked_is_held_to_it_at_the_next_scan(c
 
 def test_what_doctors_labelled_never_becomes_part_of_a_test(clinic: Clinic):
     amd = EyeReview(eye=OD, labels=("A",))
-    save_corrections(clinic.gather(*(a_record(number, amd, patient=f"P{number}") for number in range(1, 5))), clinic.settings.corrections)
+    save_corrections(
+        clinic.gather(*(a_record(number, amd, patient=f"P{number}") for number in range(1, 5))), FolderFiles(clinic.settings.data)
+    )
     for number in range(6):
         clinic.photograph(f"photos/G/Q{number}_OD.jpg", "G", seed=700 + number)
     manifest = clinic.scan()
@@ -238,7 +241,7 @@ def test_what_doctors_labelled_never_becomes_part_of_a_test(clinic: Clinic):
 
 def test_a_file_that_was_changed_since_is_not_the_photograph_the_doctor_saw(clinic: Clinic):
     clinic.photograph("photos/G/somebody_OD.jpg", "G", seed=900)
-    save_corrections(clinic.gather(a_record(1, EyeReview(eye=OD, labels=("A",)))), clinic.settings.corrections)
+    save_corrections(clinic.gather(a_record(1, EyeReview(eye=OD, labels=("A",)))), FolderFiles(clinic.settings.data))
     clinic.photograph("visit/1_OD.jpg", "C", seed=int(timedelta(days=1).total_seconds()))
 
     assert [one.reason for one in clinic.scan().refused] == ["changed"]

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from eye_dx_core.casework import draft_of, report_page, report_pdf
+from eye_dx_core.casework import report_page, report_pdf
 from eye_dx_core.dataset.phantom_folders import write_phantom_photo
-from eye_dx_core.errors import EyeDxError, NotFound
+from eye_dx_core.errors import EyeDxError, FilesUnavailable, NotFound
+from eye_dx_core.files.folders import FolderFiles, draft_of
 from eye_dx_core.inference.sources.folders import FolderPhotos
 from eye_dx_core.queue.memory import MemoryQueue
 from eye_dx_core.queue.port import Message
@@ -27,7 +28,7 @@ class Clinic:
     def __init__(self, folder: Path) -> None:
         self.folder, self.records = folder, MemoryRecords()
         self.queue = MemoryQueue(names=QueueNames(), now=lambda: NOON - 10 * DAY)
-        self.shelves = Shelves(pages=folder / "reports", photos=FolderPhotos([folder], base=folder), training_photos=folder / "photos")
+        self.shelves = Shelves(files=FolderFiles(folder), photos=FolderPhotos([folder], base=folder), training_photos=folder / "photos")
         (folder / "reports").mkdir()
         (folder / "photos" / "N").mkdir(parents=True)
         (folder / "records.db").write_bytes(b"SQLite format 3\x00")
@@ -44,8 +45,8 @@ class Clinic:
         screening = case.screening.model_copy(update={"patient": patient})
         self.records.add_case(case.model_copy(update={"received_at": NOON + received, "screening": screening}), b"raw")
         self.records.add_diagnosis(a_diagnosis(case_id), [])
-        for file in (report_page(self.shelves.pages, case_id), report_pdf(self.shelves.pages, case_id)):
-            for one in (file, draft_of(file)):
+        for name in (report_page(case_id), report_pdf(case_id)):
+            for one in (self.folder / name, draft_of(self.folder / name)):
                 one.write_text("测试甲", encoding="utf-8")
 
     def forget(self, terms: Terms) -> Forgotten:
@@ -75,6 +76,21 @@ def test_erasing_takes_pages_and_rows_and_leaves_photographs_unless_asked(clinic
         clinic.erase("P-old", with_photos=False)
 
 
+def test_while_pages_cannot_be_deleted_the_patient_stays_for_another_try(clinic: Clinic, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object) -> None:
+        raise FilesUnavailable("the object store did not do it")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FolderFiles, "delete", refuse)
+        for act in (lambda: clinic.erase("P-old", with_photos=True), lambda: clinic.forget(Terms(identities=5 * DAY))):
+            with pytest.raises(FilesUnavailable):
+                act()
+    assert (clinic.folder / "old_OD.jpg").exists()
+
+    assert clinic.erase("P-old", with_photos=True).cases == 1
+    assert list(clinic.folder.rglob("*case-old*")) == []
+
+
 def test_no_file_is_deleted_that_is_not_a_photograph_of_the_screening(clinic: Clinic):
     """A message may name the database, a training photograph or a file elsewhere."""
     before = clinic.files()
@@ -91,7 +107,7 @@ def test_photographs_elsewhere_are_their_owners_to_delete(clinic: Clinic):
     """Not even a file here is deleted that lies where a path on the other server would lie."""
     elsewhere = ("https://pacs.example.org/old_OD.jpg", "s3://fundus/old_OD.jpg", "old_OD.jpg", "/old_OD.jpg")
     photos = FolderPhotos([clinic.folder], base=None)  # paths are relative to another server
-    clinic.shelves = Shelves(pages=clinic.shelves.pages, photos=photos, training_photos=clinic.folder / "photos")
+    clinic.shelves = Shelves(files=clinic.shelves.files, photos=photos, training_photos=clinic.folder / "photos")
     clinic.add("case-elsewhere", "P-elsewhere", elsewhere, received=-10 * DAY)
     before = clinic.files()
 
@@ -137,7 +153,7 @@ def test_dead_letters_go_with_the_messages(clinic: Clinic):
 def test_photographs_of_a_folder_that_is_not_mounted_are_tried_again(clinic: Clinic, tmp_path_factory: pytest.TempPathFactory):
     unmounted = tmp_path_factory.mktemp("mount")
     clinic.shelves = Shelves(
-        pages=clinic.shelves.pages, photos=FolderPhotos([unmounted], base=unmounted), training_photos=clinic.folder / "photos"
+        files=clinic.shelves.files, photos=FolderPhotos([unmounted], base=unmounted), training_photos=clinic.folder / "photos"
     )
     with pytest.raises(EyeDxError, match="are their folders mounted"):
         clinic.forget(Terms(messages=5 * DAY, photos=5 * DAY, identities=50 * DAY))

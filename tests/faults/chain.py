@@ -16,6 +16,7 @@ import torch
 from sqlalchemy import event
 
 from eye_dx_core import casework
+from eye_dx_core.files.folders import FolderFiles
 from eye_dx_core.inference.intake import PhotoIntake
 from eye_dx_core.inference.predictor import Predictor
 from eye_dx_core.inference.sources.folders import FolderPhotos
@@ -127,7 +128,7 @@ def publish_review(stack: Stack, queue: Queue, case_id: str) -> None:
 def run_chain(stack: Stack, queue: Queue, records: SqlRecords, reader: Predictor) -> None:
     """What a diagnosis run and a report run do, one after the other."""
     names, folder = stack.names, Path(stack.folder)
-    outlet = casework.ReportOutlet(folder / "reports", ZoneInfo("UTC"), names)
+    outlet = casework.ReportOutlet(FolderFiles(folder), ZoneInfo("UTC"), names)
 
     def now() -> datetime:
         return datetime.now(UTC)

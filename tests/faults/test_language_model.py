@@ -11,6 +11,7 @@ import pytest
 
 from eye_dx_core.casework import ReportOutlet, report_waiting
 from eye_dx_core.errors import ChatModelUnavailable
+from eye_dx_core.files.folders import FolderFiles
 from eye_dx_core.queue.announcing import announce_diagnosis
 from eye_dx_core.queue.topology import QueueNames
 from eye_dx_core.records.sql import SqlRecords
@@ -74,7 +75,7 @@ def write(records: SqlRecords, url: str, folder: Path, *, is_last_try: bool = Fa
     return report_waiting(
         records,
         OpenAiChatModel(base_url=url, api_key="not-a-real-key", model="m", timeout_seconds=0.2),
-        outlet=ReportOutlet(folder / "reports", ZoneInfo("Asia/Shanghai"), QueueNames()),
+        outlet=ReportOutlet(FolderFiles(folder), ZoneInfo("Asia/Shanghai"), QueueNames()),
         limit=10,
         lease_seconds=60,
         now=lambda: NOON,

@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 
 from eye_dx_core.casework import ReportOutlet, report_case
 from eye_dx_core.dataset.phantom import render_phantom
+from eye_dx_core.files.folders import FolderFiles
 from eye_dx_core.inference.intake import PhotoIntake
 from eye_dx_core.inference.sources.folders import FolderPhotos
 from eye_dx_core.queue.topology import QueueNames
@@ -63,17 +64,22 @@ def a_desk(folder: Path, **changes: object) -> Desk:
     photos = PhotoIntake(FolderPhotos((folder,), base=folder))
     clock = Clock()
     zone = ZoneInfo("Asia/Shanghai")
-    outlet = ReportOutlet(folder / "reports", zone, QueueNames(), photos=photos)
+    outlet = ReportOutlet(FolderFiles(folder), zone, QueueNames(), photos=photos)
     desk = Desk(records=records, photos=photos, reports=outlet, cookie_key=b"k" * 32, now=clock)
-    for name, (display, role) in USERS.items():
-        user = User(user_name=name, display_name=display, role=role, password_hash=_HASH, added_at=clock())
-        records.add_user(user, event=desk.event("test", "add user", name))
+    add_doctors(desk)
     for eye in Laterality:
         path = folder / "visit" / f"{eye}.jpg"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(_photo(eye))
     add_case(desk, "case-1")
     return replace(desk, **changes)  # pyright: ignore[reportArgumentType] - named by tests
+
+
+def add_doctors(desk: Desk) -> None:
+    """Two doctors and the other roles."""
+    for name, (display, role) in USERS.items():
+        user = User(user_name=name, display_name=display, role=role, password_hash=_HASH, added_at=desk.now())
+        desk.records.add_user(user, event=desk.event("test", "add user", name))
 
 
 def add_case(desk: Desk, case_id: str) -> None:

@@ -345,7 +345,7 @@ def test_a_signed_case_takes_no_second_review_only_addenda_that_stand_in_the_pag
     added = client.post("/cases/case-1/addenda", data={"csrf": csrf, "text": "左眼亦有渗出"})
 
     assert "左眼亦有渗出" in added.text
-    assert "左眼亦有渗出" in (desk.reports.folder / "case-1.html").read_text(encoding="utf-8")
+    assert "左眼亦有渗出" in desk.reports.files.read("reports/case-1.html").decode()
     assert 'id="review"' not in added.text
     assert "左眼亦有渗出" in desk.records.unsent_messages(limit=9)[-1].body.decode()
 

@@ -1,14 +1,12 @@
-"""Photographs in an object store that speaks the S3 protocol (AWS, MinIO, Ceph and others), by fsspec."""
+"""Photographs in an object store that speaks the S3 protocol."""
 
-import logging
 import time
 from collections.abc import Iterable
 from typing import Any, cast
 
-import fsspec
-
 from eye_dx_core.dataset.photo_file import MAX_BYTES
 from eye_dx_core.errors import BadPhoto, ServiceUnavailable
+from eye_dx_core.files.object_store import ObjectStore
 from eye_dx_core.inference.sources.allowed import BucketPrefix
 from eye_dx_core.inference.sources.patience import DEFAULT_PATIENCE, Patience, Rests, ServerSilent, seconds_left
 
@@ -24,12 +22,9 @@ class BucketPhotos:
         patience: how long it may take as a whole; the rest is set where the store is opened.
     """
 
-    def __init__(self, allowed: Iterable[BucketPrefix], *, store: fsspec.AbstractFileSystem, patience: Patience = DEFAULT_PATIENCE) -> None:
+    def __init__(self, allowed: Iterable[BucketPrefix], *, store: ObjectStore, patience: Patience = DEFAULT_PATIENCE) -> None:
         self._allowed, self._store, self._patience = tuple(allowed), store, patience
         self._rests = Rests()
-        # When told to say everything, they write every address to the log.
-        for name in ("aiobotocore", "botocore", "s3fs"):
-            logging.getLogger(name).setLevel(logging.WARNING)
 
     def find_photo(self, location: str) -> bytes:
         """See the port. Besides: `bucket_not_allowed`."""
@@ -72,17 +67,6 @@ class BucketPhotos:
         if len(content) != size:
             raise ServiceUnavailable("the photograph changed while it was read")
         return cast("bytes", content)
-
-
-def open_store(endpoint: str | None, *, patience: Patience = DEFAULT_PATIENCE) -> fsspec.AbstractFileSystem:
-    """An S3-compatible object store, with the credentials that the usual AWS variables and files name; nothing is sent yet.
-
-    Raises:
-        ImportError: the extra `s3` is not installed.
-    """
-    limits = {"connect_timeout": patience.connect, "read_timeout": patience.silence, "retries": {"total_max_attempts": 1}}
-    # An instance of our own: fsspec's shared ones keep the credentials of whoever was first.
-    return fsspec.filesystem("s3", endpoint_url=endpoint, config_kwargs=limits, use_listings_cache=False, skip_instance_cache=True)
 
 
 def _is_text(key: str) -> bool:

@@ -2,7 +2,7 @@
 
 from codecs import BOM_UTF8
 from datetime import date
-from pathlib import Path
+from io import BytesIO
 from zoneinfo import ZoneInfo
 
 import pandas as pd
@@ -18,13 +18,14 @@ _FROM_OUTSIDE = ("site", "camera", "reason", "model_version")
 """Columns whose words others choose."""
 
 
-def write_tables(frames: DayFrames, day: date, *, zone: ZoneInfo, folder: Path) -> None:
-    """Write `<day>.csv` and `<day>.parquet`."""
+def day_tables(frames: DayFrames, day: date, *, zone: ZoneInfo) -> dict[str, bytes]:
+    """The content of `<day>.csv` and `<day>.parquet`, by the end of the name."""
     rows = eye_table(frames, day, zone=zone)
-    parquet.write_table(_to_arrow(rows), folder / f"{day}.parquet", compression="zstd")
-    with (folder / f"{day}.csv").open("wb") as file:
-        file.write(BOM_UTF8)  # Excel reads UTF-8 only with it
-        csv.write_csv(_to_arrow(rows.assign(**{name: _harmless(rows[name]) for name in _FROM_OUTSIDE})), file)
+    typed, text = BytesIO(), BytesIO()
+    parquet.write_table(_to_arrow(rows), typed, compression="zstd")
+    text.write(BOM_UTF8)  # Excel reads UTF-8 only with it
+    csv.write_csv(_to_arrow(rows.assign(**{name: _harmless(rows[name]) for name in _FROM_OUTSIDE})), text)
+    return {"parquet": typed.getvalue(), "csv": text.getvalue()}
 
 
 def eye_table(frames: DayFrames, day: date, *, zone: ZoneInfo) -> pd.DataFrame:

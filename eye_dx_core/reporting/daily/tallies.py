@@ -1,10 +1,11 @@
 """What was read on each day, kept as a few numbers, so that drift needs no cases of the weeks before."""
 
 from datetime import date, datetime
-from pathlib import Path
 
 from pydantic import AwareDatetime, ValidationError
 
+from eye_dx_core.errors import NotFound
+from eye_dx_core.files.port import FileStore
 from eye_dx_core.records.figures import VERSION, Figures
 from eye_dx_core.reporting.daily.drift import DayTally, tally_of
 from eye_dx_core.reporting.daily.frames import frames_of
@@ -22,10 +23,10 @@ class _KeptTally(Frozen):
 
 
 class Tallies:
-    """Tallies of days, in a folder. They count photographs and name nobody; whoever deletes them loses nothing but time."""
+    """Tallies of days, kept as files. They count photographs and name nobody; whoever deletes them loses nothing but time."""
 
-    def __init__(self, folder: Path, records: Figures) -> None:
-        self._folder, self._records = folder, records
+    def __init__(self, files: FileStore, records: Figures) -> None:
+        self._files, self._records = files, records
 
     def of(self, day: date, since: datetime, until: datetime) -> DayTally:
         """The tally of a local day, from its midnight to the next. A case read since, or erased, has it counted anew."""
@@ -41,15 +42,16 @@ class Tallies:
 
     def keep(self, day: date, since: datetime, until: datetime, tally: DayTally) -> None:
         """Keep a day's tally for the days after it."""
-        self._folder.mkdir(parents=True, exist_ok=True)
         diagnosed = sum(one.cases_read for one in tally.values())
         kept = _KeptTally(version=VERSION, since=since, until=until, diagnosed=diagnosed, tally=tally)
-        draft = self._folder / f".{day}.draft"
-        draft.write_text(kept.model_dump_json(), encoding="utf-8")
-        draft.replace(self._folder / f"{day}.json")
+        self._files.write(_name_of(day), kept.model_dump_json().encode())
 
     def _find(self, day: date) -> _KeptTally | None:
         try:
-            return _KeptTally.model_validate_json((self._folder / f"{day}.json").read_bytes())
-        except (FileNotFoundError, ValidationError):
+            return _KeptTally.model_validate_json(self._files.read(_name_of(day)))
+        except (NotFound, ValidationError):
             return None
+
+
+def _name_of(day: date) -> str:
+    return f"daily/tallies/{day}.json"

@@ -51,7 +51,8 @@ def corrected_labels(settings: dg.ResourceParam[Settings], records: dg.ResourceP
             known=wiring.trained_on(settings),
             salt=wiring.open_vault(settings).derive("corrected-labels"),
         )
-        path = save_corrections(corrections, settings.corrections)
+        files = wiring.open_files(settings)
+        name = save_corrections(corrections, files)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(corrections.version),
         metadata={
@@ -60,6 +61,6 @@ def corrected_labels(settings: dg.ResourceParam[Settings], records: dg.ResourceP
             "against": dg.MetadataValue.json(dict(Counter(row.against.value for row in corrections.rows))),
             "left_out": dg.MetadataValue.json(corrections.left_out),
             "left_out_for_the_locked_test": corrections.left_out.get(correcting.LOCKED, 0),
-            "file": dg.MetadataValue.path(path),
+            "file": dg.MetadataValue.path(files.address(name)),
         },
     )

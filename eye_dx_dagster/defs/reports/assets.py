@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from eye_dx_core.files.port import FileStore
 from eye_dx_core.records.port import Records
 from eye_dx_core.reporting.daily.columns import COLUMNS
 from eye_dx_core.reporting.daily.drift import Drift
@@ -60,20 +61,22 @@ def daily_diagnosis_report(
 
     A month is one run: choose its days and launch a backfill.
     """
+    from eye_dx_core import wiring
     from eye_dx_core.reporting.daily.writing import write_day
 
-    zone, folder = ZoneInfo(settings.timezone), settings.data / "daily"
+    zone = ZoneInfo(settings.timezone)
     checks: list[dg.AssetCheckResult] = []
     for key in context.partition_keys:
         with as_discreet_failures():
-            report, pages = write_day(records, date.fromisoformat(key), zone=zone, folder=folder, at=utc_now().astimezone(zone))
-        context.add_asset_metadata(_metadata(report, pages), partition_key=key)
+            files = wiring.open_files(settings)
+            report, pages = write_day(records, date.fromisoformat(key), zone=zone, files=files, at=utc_now().astimezone(zone))
+        context.add_asset_metadata(_metadata(report, pages, files), partition_key=key)
         context.log.info("%s: %s cases", key, report.cases)
         checks = [_to_check(report.drift), _guard_check(report)]  # the last day's speak for a backfill
     return dg.MaterializeResult(check_results=checks)
 
 
-def _metadata(report: "DailyReport", pages: "DayPages") -> dict[str, dg.MetadataValue | int | float]:
+def _metadata(report: "DailyReport", pages: "DayPages", files: FileStore) -> dict[str, dg.MetadataValue | int | float]:
     """Numbers are plotted over the days by Dagster."""
     numbers = {"dagster/row_count": report.eyes, "cases": report.cases, "overdue_urgent": report.times.overdue_urgent}
     shares = {"override_rate": report.agreement.override_rate, "ungradable_eyes": report.ungradable}
@@ -81,7 +84,7 @@ def _metadata(report: "DailyReport", pages: "DayPages") -> dict[str, dg.Metadata
     return {
         "report": dg.MetadataValue.md(pages.markdown),
         "figure": inline_png(pages.figure),
-        **{name: dg.MetadataValue.path(pages.file(name)) for name in ("html", "pdf", "csv", "parquet", "json")},
+        **{name: dg.MetadataValue.path(files.address(pages.file(name))) for name in ("html", "pdf", "csv", "parquet", "json")},
         **numbers,
         "overdue": report.times.overdue,
         "undelivered": report.undelivered,

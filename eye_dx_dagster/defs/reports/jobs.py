@@ -40,10 +40,11 @@ def write_reports(context: dg.OpExecutionContext, settings: dg.ResourceParam[Set
     from eye_dx_core.reporting.language_model.outcomes import count_outcomes
 
     with as_discreet_failures():
+        outlet = replace(wiring.report_outlet(settings), run_id=context.run_id)
         reports = casework.report_waiting(
             records,
             wiring.find_chat_model(settings),
-            outlet=replace(wiring.report_outlet(settings), run_id=context.run_id),
+            outlet=outlet,
             limit=settings.drain_limit,
             lease_seconds=settings.lease_seconds,
             now=utc_now,
@@ -52,7 +53,7 @@ def write_reports(context: dg.OpExecutionContext, settings: dg.ResourceParam[Set
         )
     count = count_outcomes(reports)
     fallbacks = sum(report.fallback_reason is not None for report in reports)
-    files = {report.case_id: dg.MetadataValue.path(casework.report_pdf(settings.report_folder, report.case_id)) for report in reports}
+    files = {report.case_id: dg.MetadataValue.path(outlet.files.address(casework.report_pdf(report.case_id))) for report in reports}
     context.add_output_metadata({"written": len(reports), "by_template_instead": fallbacks} | count.metadata | files)
     if count.asked:
         context.log_event(dg.AssetObservation(LANGUAGE_MODEL.key, description=count.reason, metadata=count.metadata))

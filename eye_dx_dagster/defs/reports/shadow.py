@@ -5,6 +5,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from eye_dx_core.files.port import FileStore
 from eye_dx_core.records.port import Records
 from eye_dx_core.registry.port import CHALLENGER, ModelRegistry
 from eye_dx_core.settings import Settings, get_settings
@@ -32,25 +33,27 @@ def shadow_report(
 
     Over all that the present challenger has read (EYE_DX_SHADOW). It names cases by id, and nobody.
     """
+    from eye_dx_core import wiring
     from eye_dx_core.reporting.shadow.writing import write_shadow_report
 
     with as_discreet_failures():
         challenger = registry.find_by_alias(CHALLENGER)
         at = utc_now().astimezone(ZoneInfo(settings.timezone))
-        found = write_shadow_report(records, challenger.checkpoint_sha256, folder=settings.data / "shadow", at=at) if challenger else None
+        files = wiring.open_files(settings)
+        found = write_shadow_report(records, challenger.checkpoint_sha256, files=files, at=at) if challenger else None
     if found is None:
         why = "it has read nothing yet" if challenger else "`eye-dx registry challenge VERSION --reason …` names one"
         context.log.info("no challenger to report on: %s", why)
         return dg.MaterializeResult(metadata={"cases": 0, "why": why})
-    return dg.MaterializeResult(metadata=_metadata(*found))
+    return dg.MaterializeResult(metadata=_metadata(*found, files))
 
 
-def _metadata(found: "Comparison", pages: "ShadowPages") -> dict[str, dg.MetadataValue | int | float | str]:
+def _metadata(found: "Comparison", pages: "ShadowPages", files: FileStore) -> dict[str, dg.MetadataValue | int | float | str]:
     """Numbers are plotted over the materialisations by Dagster."""
     kappa, p_value = found.agreement.kappa, found.doctors.p_value
     return {
         "report": dg.MetadataValue.md(pages.markdown),
-        **{name: dg.MetadataValue.path(pages.file(name)) for name in ("html", "json")},
+        **{name: dg.MetadataValue.path(files.address(pages.file(name))) for name in ("html", "json")},
         "challenger": found.challenger_version,
         "champion": found.champion_version,
         "cases": found.cases,

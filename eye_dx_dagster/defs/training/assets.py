@@ -64,7 +64,7 @@ def fine_tuned_checkpoint(
                 "dagster.run_url": dagster_url,
             },
             dataset=("training-photographs", load_manifest(settings.prepared / "manifest.json").fingerprint),
-            artifact_folder=settings.mlflow_artifacts,
+            artifact_location=settings.artifact_location,
         ) as run,
     ):
         if config.processes > 1:

@@ -3,11 +3,13 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import fsspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from eye_dx_core.files.object_store import ObjectFiles
 from eye_dx_core.housekeeping.storage import Forecast, FreeSpace, Storage, forecast_disk, judge_disk, measure_storage
 from eye_dx_core.settings import Settings
 
@@ -54,6 +56,21 @@ def test_every_part_is_measured_once(tmp_path: Path):
     }
     assert {part: pytest.approx(size, abs=20_000) for part, size in expected.items()} == measured.parts
     assert 0 < measured.free <= measured.total
+
+
+def test_reports_in_a_store_are_counted_there_and_one_that_is_away_has_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write(tmp_path / "data" / "incoming" / "2.jpg", 500_000)
+    settings = Settings(state_dir=tmp_path, files_url="s3://clinic/files", mlflow_artifacts="s3://clinic/models")
+    store = fsspec.filesystem("memory", skip_instance_cache=True)
+    store.store = {}  # the class keeps one for all
+    monkeypatch.setattr("eye_dx_core.wiring.open_files", lambda _: ObjectFiles(store, "clinic/files"))
+    assert "reports" not in measure_storage(settings).parts
+
+    for name in ("reports/case.html", "daily/tallies/2026-05-01.json"):
+        store.pipe_file(f"clinic/files/{name}", b"x" * 50_000)
+
+    parts = measure_storage(settings).parts
+    assert (parts["reports"], parts["photos"]) == (100_000, pytest.approx(500_000, abs=20_000))
 
 
 def test_training_photographs_elsewhere_count_and_a_served_database_has_no_part(tmp_path: Path):

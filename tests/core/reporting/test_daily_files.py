@@ -10,13 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from eye_dx_core.files.folders import FolderFiles
 from eye_dx_core.records.figures import figures_of
 from eye_dx_core.records.memory import MemoryRecords
 from eye_dx_core.records.port import CaseRecord, Rejection
 from eye_dx_core.reporting.daily.columns import COLUMNS
 from eye_dx_core.reporting.daily.frames import frames_of
 from eye_dx_core.reporting.daily.report import count_day
-from eye_dx_core.reporting.daily.tables import write_tables
+from eye_dx_core.reporting.daily.tables import day_tables
 from eye_dx_core.reporting.daily.tallies import Tallies
 from eye_dx_core.reporting.daily.writing import write_day
 from eye_dx_core.schema.case import Laterality
@@ -44,7 +45,8 @@ def with_camera(record: CaseRecord, camera: str) -> CaseRecord:
 
 
 def tables_of(records: list[CaseRecord], folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    write_tables(frames_of(figures_of(records)), DAY, zone=ZONE, folder=folder)
+    for suffix, content in day_tables(frames_of(figures_of(records)), DAY, zone=ZONE).items():
+        (folder / f"{DAY}.{suffix}").write_bytes(content)
     return pd.read_csv(folder / f"{DAY}.csv", encoding="utf-8-sig"), parquet.read_table(folder / f"{DAY}.parquet").to_pandas()
 
 
@@ -98,7 +100,10 @@ def test_the_same_report_is_the_same_pdf(tmp_path: Path):
     records.add_case(a_case(), b"{}")
     records.add_diagnosis(a_diagnosis(), [])
 
-    once, again = (write_day(records, DAY, zone=ZONE, folder=tmp_path / name, at=AT)[1].file("pdf").read_bytes() for name in "ab")
+    once, again = (
+        files.read(write_day(records, DAY, zone=ZONE, files=files, at=AT)[1].file("pdf"))
+        for files in (FolderFiles(tmp_path / "a"), FolderFiles(tmp_path / "b"))
+    )
 
     assert once == again
     assert once.startswith(b"%PDF")
@@ -109,9 +114,9 @@ def test_a_reason_that_no_font_can_show_spoils_no_pdf(tmp_path: Path):
     reason = "bad fields: 🙈\u0000\u202e#let x = 1"
     records.add_rejection(Rejection(source_queue="q", message_id=None, body_sha256="0" * 64, reason=reason, rejected_at=NOON))
 
-    pages = write_day(records, DAY, zone=ZONE, folder=tmp_path, at=AT)[1]
+    pages = write_day(records, DAY, zone=ZONE, files=FolderFiles(tmp_path), at=AT)[1]
 
-    assert pages.file("pdf").read_bytes().startswith(b"%PDF")
+    assert (tmp_path / pages.file("pdf")).read_bytes().startswith(b"%PDF")
 
 
 def test_a_day_is_counted_again_only_when_another_case_was_read(tmp_path: Path):
@@ -119,12 +124,12 @@ def test_a_day_is_counted_again_only_when_another_case_was_read(tmp_path: Path):
     for number in range(3):
         records.add_case(a_case(f"case-{number}"), b"{}")
     records.add_diagnosis(a_diagnosis("case-0"), [])
-    tallies = Tallies(tmp_path, records)
+    tallies = Tallies(FolderFiles(tmp_path), records)
 
     first = tallies.of(DAY, MIDNIGHT, NEXT)
-    kept = (tmp_path / f"{DAY}.json").stat().st_mtime_ns
+    kept = (tmp_path / "daily/tallies" / f"{DAY}.json").stat().st_mtime_ns
     assert tallies.of(DAY, MIDNIGHT, NEXT) == first
-    assert (tmp_path / f"{DAY}.json").stat().st_mtime_ns == kept
+    assert (tmp_path / "daily/tallies" / f"{DAY}.json").stat().st_mtime_ns == kept
     records.add_diagnosis(a_diagnosis("case-1"), [])
 
     assert [one.cases_read for one in tallies.of(DAY, MIDNIGHT, NEXT).values()] == [2]
@@ -135,9 +140,9 @@ def test_a_damaged_tally_is_counted_again(tmp_path: Path, damage: str):
     records = MemoryRecords()
     records.add_case(a_case(), b"{}")
     records.add_diagnosis(a_diagnosis(), [])
-    (tmp_path / f"{DAY}.json").write_text(damage)
+    FolderFiles(tmp_path).write(f"daily/tallies/{DAY}.json", damage.encode())
 
-    assert [one.cases_read for one in Tallies(tmp_path, records).of(DAY, MIDNIGHT, NEXT).values()] == [1]
+    assert [one.cases_read for one in Tallies(FolderFiles(tmp_path), records).of(DAY, MIDNIGHT, NEXT).values()] == [1]
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from eye_dx_core.files.folders import FolderFiles
 from eye_dx_core.records.memory import MemoryRecords
 from eye_dx_core.reporting.shadow.comparing import Comparison, compare
 from eye_dx_core.reporting.shadow.writing import write_shadow_report
@@ -73,7 +74,7 @@ def both() -> Both:
 
 
 def test_nothing_read_is_nothing_to_compare(tmp_path: Path):
-    assert write_shadow_report(MemoryRecords(), THEIRS, folder=tmp_path / "shadow", at=NOON) is None
+    assert write_shadow_report(MemoryRecords(), THEIRS, files=FolderFiles(tmp_path), at=NOON) is None
     assert not (tmp_path / "shadow").exists()
 
 
@@ -197,12 +198,12 @@ def test_the_files_tell_all_of_it_and_name_nobody(both: Both, tmp_path: Path):
     both.add(("N", "N"), ("A", "N"), doctor="双眼未见明显异常")
     both.add(("N", "N"), None)
 
-    written = write_shadow_report(both.records, THEIRS, folder=tmp_path, at=NOON)
+    written = write_shadow_report(both.records, THEIRS, files=FolderFiles(tmp_path), at=NOON)
 
     assert written is not None
     found, pages = written
-    assert Comparison.model_validate_json(pages.file("json").read_text(encoding="utf-8")) == found
-    texts = [pages.file(suffix).read_text(encoding="utf-8") for suffix in ("md", "html", "json")]
+    assert Comparison.model_validate_json((tmp_path / pages.file("json")).read_text(encoding="utf-8")) == found
+    texts = [(tmp_path / pages.file(suffix)).read_text(encoding="utf-8") for suffix in ("md", "html", "json")]
     for text in texts[:2]:
         for word in (
             "challenger v4 against champion v3",

@@ -7,11 +7,12 @@ import pytest
 from eye_dx_core import wiring
 from eye_dx_core.dataset.phantom_folders import write_phantom_photo
 from eye_dx_core.errors import BadPhoto, BadSettings, ServiceUnavailable
+from eye_dx_core.files.object_store import open_store
 from eye_dx_core.inference.intake import PhotoIntake
 from eye_dx_core.inference.sources.allowed import BucketPrefix
 from eye_dx_core.inference.sources.folders import FolderPhotos
 from eye_dx_core.inference.sources.memory import MemoryPhotos
-from eye_dx_core.inference.sources.object_store import BucketPhotos, open_store
+from eye_dx_core.inference.sources.object_store import BucketPhotos
 from eye_dx_core.inference.sources.patience import Patience
 from eye_dx_core.inference.sources.places import PhotoPlaces
 from eye_dx_core.inference.sources.port import PhotoSource
@@ -82,7 +83,7 @@ def test_a_store_that_is_down_is_for_a_later_try(monkeypatch: pytest.MonkeyPatch
         server.answers["/fundus/zhang.jpg"] = answer(500)
         assert "answered with an error" in said_by(BucketPhotos(allowed, store=open_store(endpoint)), "s3://fundus/zhang.jpg")
         server.answers["/fundus/zhang.jpg"] = lambda: server.wait(3)
-        silent = BucketPhotos(allowed, store=open_store(endpoint, patience=impatient), patience=impatient)
+        silent = BucketPhotos(allowed, store=open_store(endpoint, connect_seconds=0.2, silence_seconds=0.2), patience=impatient)
         said = [said_by(silent, "s3://fundus/zhang.jpg") for _ in range(4)]
 
     assert ["left alone" in one for one in said] == [False, False, False, True]

@@ -1,0 +1,1 @@
+"""Finished files, in folders or in an object store."""
