@@ -4,6 +4,7 @@ Takes the options of `celery worker`. What runs need is imported once, here; the
 the worker, so that they share the memory, and a worker that was killed is back in a moment instead of after half a minute.
 """
 
+import gc
 import importlib
 import logging
 import os
@@ -16,6 +17,7 @@ from eye_dx_dagster.cluster.worker import app
 
 _LIBRARIES = (  # what a worker and its runs import late and slowly; none may start a thread, which no fork would have
     "celery.apps.worker",
+    "celery.bin.celery",
     "celery.concurrency.prefork",
     "kombu.transport.pyamqp",
     "psycopg",
@@ -32,7 +34,7 @@ _LIBRARIES = (  # what a worker and its runs import late and slowly; none may st
     "mlflow.store.tracking.sqlalchemy_store",
 )
 _STOPS, _ENDED = {signal.SIGTERM, signal.SIGINT}, {signal.SIGCHLD}
-_PAUSE_SECONDS = 1.0
+_PAUSE_SECONDS = 0.2
 """Before a killed worker is started again: what killed it may still be going on."""
 
 log = logging.getLogger("eye_dx_dagster.cluster")
@@ -43,6 +45,7 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS | _ENDED)  # they are waited for, so none comes at a bad moment
     for name in _LIBRARIES:
         importlib.import_module(name)
+    gc.freeze()  # what is here stays: no collection of a fork need look at it, which takes half a second and unshares the memory
     while True:
         status, is_told = _outlive(_start())
         if status >= 0 or is_told:

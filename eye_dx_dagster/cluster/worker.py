@@ -23,7 +23,7 @@ from eye_dx_core.settings import get_settings
 from eye_dx_dagster.cluster.app import configure
 from eye_dx_dagster.cluster.queues import FINISH_TAG, WORKER_TAG
 
-_ANSWER_SECONDS, _SILENCE_SECONDS = 5.0, 60.0
+_ANSWER_SECONDS, _SILENCE_SECONDS = 1.0, 60.0
 """How long one question waits for its answer, and after how long a worker that gives none is gone: when a broker was restarted, all
 messages come again, before every worker has found it again."""
 

@@ -26,7 +26,7 @@ from eye_dx_core.schema.case import Laterality
 from eye_dx_core.schema.diagnosis import Outcome
 from eye_dx_core.settings import Settings
 from eye_dx_dagster.defs.diagnosis.jobs import delivery_job, diagnosis_job, utc_now
-from eye_dx_dagster.defs.diagnosis.sensors import outbox_sensor, screening_sensor
+from eye_dx_dagster.defs.diagnosis.sensors import outbox_sensor, request_run_when, screening_sensor
 from eye_dx_dagster.defs.reports.jobs import report_job
 from eye_dx_dagster.defs.reports.sensors import review_sensor
 from tests.builders import a_nested_body
@@ -67,9 +67,12 @@ class Clinic:
         return self.instance.get_runs(dg.RunsFilter(job_name=job.name))
 
     def tick(self, sensor: dg.SensorDefinition) -> dg.RunRequest | dg.SkipReason:
+        """Its one answer."""
         given = {name: self.resources[name] for name in sensor.required_resource_keys}
         with dg.build_sensor_context(instance=self.instance, resources=given) as context:
             answer = sensor(context)
+        if isinstance(answer, list):
+            [answer] = answer
         assert isinstance(answer, dg.RunRequest | dg.SkipReason)
         return answer
 
@@ -89,6 +92,17 @@ def test_a_sensor_asks_for_a_run_only_when_something_waits_and_carries_no_payloa
     assert isinstance(answer, dg.RunRequest)
     assert (answer.run_config, answer.tags["eye_dx/waiting/eye_dx_screenings"]) == ({}, "1")
     assert clinic.queue.depth(NAMES.screenings) == 1  # it looked and took nothing
+
+
+@pytest.mark.parametrize(("waiting", "active", "wanted"), [(1, 0, 1), (51, 0, 2), (51, 1, 1), (50, 1, 0), (500, 0, 3), (500, 3, 0)])
+def test_as_many_runs_are_asked_for_as_what_waits_is_worth(clinic: Clinic, waiting: int, active: int, wanted: int):
+    for _ in range(active):
+        clinic.instance.create_run_for_job(diagnosis_job, status=dg.DagsterRunStatus.STARTED)
+
+    with dg.build_sensor_context(instance=clinic.instance) as context:
+        answer = request_run_when(context, diagnosis_job, lambda: {"eye_dx_screenings": waiting}, at_most=3)
+
+    assert (len(answer) if isinstance(answer, list) else 0) == wanted
 
 
 def test_a_sensor_waits_while_a_run_is_active(clinic: Clinic):

@@ -1,6 +1,7 @@
 """Sensors look, runs drain: a sensor reads a depth, takes nothing and acknowledges nothing."""
 
 from collections.abc import Callable
+from math import ceil
 
 import dagster as dg
 
@@ -23,8 +24,8 @@ ACTIVE = [
 
 def request_run_when(
     context: dg.SensorEvaluationContext, job: dg.JobDefinition, count_waiting: Callable[[], dict[str, int]], *, at_most: int = 1
-) -> dg.RunRequest | dg.SkipReason:
-    """Ask for one run of the job when something waits that the active runs of it will not take soon.
+) -> list[dg.RunRequest] | dg.SkipReason:
+    """Ask for as many runs of the job as what waits is worth, where the active runs of it will not take that soon.
 
     A dead broker is a skip that says so. A database that is down is found before, when the resources open: it fails the tick.
     """
@@ -37,9 +38,11 @@ def request_run_when(
         return dg.SkipReason(f"cannot look: {error}")
     if not waiting:
         return dg.SkipReason("nothing waits")
-    if sum(waiting.values()) <= active * READ_TOGETHER:
+    wanted = min(at_most, ceil(sum(waiting.values()) / READ_TOGETHER))
+    if wanted <= active:
         return dg.SkipReason(f"{active} active of at most {at_most} runs of {job.name} will take what waits soon")
-    return dg.RunRequest(tags={f"eye_dx/waiting/{name}": str(count) for name, count in waiting.items()})
+    tags = {f"eye_dx/waiting/{name}": str(count) for name, count in waiting.items()}
+    return [dg.RunRequest(tags=tags) for _ in range(wanted - active)]
 
 
 @dg.sensor(job=diagnosis_job, minimum_interval_seconds=INTERVAL_SECONDS, default_status=dg.DefaultSensorStatus.RUNNING)
@@ -48,10 +51,10 @@ def screening_sensor(
     settings: dg.ResourceParam[Settings],
     queue: dg.ResourceParam[Queue],
     records: dg.ResourceParam[Records],
-) -> dg.RunRequest | dg.SkipReason:
+) -> list[dg.RunRequest] | dg.SkipReason:
     """Start a diagnosis run when screenings wait on a queue, or stored cases wait for the model.
 
-    Where EYE_DX_DIAGNOSIS_RUNS allows several, one more joins while more waits than the active ones read in one go.
+    Where EYE_DX_DIAGNOSIS_RUNS allows several, more join while more waits than the active ones read in one go.
     """
 
     def count_waiting() -> dict[str, int]:
@@ -64,6 +67,6 @@ def screening_sensor(
 
 
 @dg.sensor(job=delivery_job, minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
-def outbox_sensor(context: dg.SensorEvaluationContext, records: dg.ResourceParam[Records]) -> dg.RunRequest | dg.SkipReason:
+def outbox_sensor(context: dg.SensorEvaluationContext, records: dg.ResourceParam[Records]) -> list[dg.RunRequest] | dg.SkipReason:
     """Start a delivery run when results are stored, not yet confirmed by the broker, and due."""
     return request_run_when(context, delivery_job, lambda: {"unsent": int(records.find_work().to_send)})

@@ -15,7 +15,7 @@ def review_sensor(
     settings: dg.ResourceParam[Settings],
     queue: dg.ResourceParam[Queue],
     records: dg.ResourceParam[Records],
-) -> dg.RunRequest | dg.SkipReason:
+) -> list[dg.RunRequest] | dg.SkipReason:
     """Start a report run when reviews wait on a queue, or reviewed cases wait for their report."""
 
     def waiting() -> dict[str, int]:
