@@ -21,7 +21,13 @@ class Settings(BaseSettings):
     """What an installation may decide. The defaults need no broker, GPU, language model or PostgreSQL."""
 
     model_config = SettingsConfigDict(
-        env_prefix="EYE_DX_", env_file=".env", env_nested_delimiter="__", extra="ignore", frozen=True, hide_input_in_errors=True
+        env_prefix="EYE_DX_",
+        env_file=".env",
+        env_ignore_empty=True,
+        env_nested_delimiter="__",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     state_dir: Path = Field(default_factory=Path.cwd, description="Folder that holds data/, mlruns/ and dagster_home/.")
@@ -138,6 +144,10 @@ class Settings(BaseSettings):
     dagster_port: int = Field(default=3000, description="Port of Dagster's UI.")
     monitor_port: int = Field(default=9108, description="Where Prometheus and probes ask, on this machine.")
     mlflow_port: int = Field(default=5000, description="Port of MLflow's UI.")
+    dagster_page: str | None = Field(
+        default=None, description="https://… by which people reach Dagster's UI, for the desk's links; default its port on this machine."
+    )
+    mlflow_page: str | None = Field(default=None, description="The same for MLflow's UI.")
 
     bind: str = Field(
         default="127.0.0.1",
@@ -295,6 +305,16 @@ class Settings(BaseSettings):
     def downloads(self) -> Path:
         """Folder of the checkpoints that were fetched from MLflow."""
         return self.state / "mlruns" / "downloaded"
+
+    @property
+    def dagster_page_address(self) -> str:
+        """Where people find Dagster's UI, without a slash at its end."""
+        return (self.dagster_page or f"http://127.0.0.1:{self.dagster_port}").rstrip("/")
+
+    @property
+    def mlflow_page_address(self) -> str:
+        """Where people find MLflow's UI, without a slash at its end."""
+        return (self.mlflow_page or f"http://127.0.0.1:{self.mlflow_port}").rstrip("/")
 
     @property
     def dagster_home(self) -> Path:

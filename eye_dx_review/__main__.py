@@ -29,8 +29,8 @@ def desk_of(settings: Settings) -> Desk:
         is_blind_first=settings.desk_blind_first,
         needs_two=settings.desk_two_person,
         is_https=bool(settings.desk_proxy),
-        dagster=f"http://127.0.0.1:{settings.dagster_port}",
-        mlflow=f"http://127.0.0.1:{settings.mlflow_port}",
+        dagster=settings.dagster_page_address,
+        mlflow=settings.mlflow_page_address,
     )
 
 

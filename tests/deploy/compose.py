@@ -32,8 +32,8 @@ def read_image() -> dict[str, str]:
     return {name: value for name, value in environment if name != "PATH"}
 
 
-def read_services(given: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """The services by name, with the variables filled in; KeyError where one is needed and not given."""
+def read_compose(given: Mapping[str, str]) -> dict[str, Any]:
+    """The file with the variables filled in, as an engine does; KeyError where one is needed and not given."""
 
     def fill(found: re.Match[str]) -> str:
         name, kind, default = found.groups()
@@ -46,9 +46,12 @@ def read_services(given: Mapping[str, str]) -> dict[str, dict[str, Any]]:
             return {key: filled(one) for key, one in value.items()}
         if isinstance(value, list):
             return [filled(one) for one in value]
-        return _VARIABLE.sub(fill, value) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        text = _VARIABLE.sub(fill, value)
+        return {"true": True, "false": False}.get(text, text) if _VARIABLE.fullmatch(value) else text
 
-    return filled(yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["services"])
+    return filled(yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8")))
 
 
 def ours(services: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

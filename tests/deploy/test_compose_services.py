@@ -19,7 +19,7 @@ from eye_dx_core.schema.case import Laterality
 from eye_dx_core.settings import Settings
 from tests.builders import a_nested_body
 from tests.checkpoints import a_checkpoint
-from tests.deploy.compose import DEPLOY, Service, ours, read_env_file, read_services, stop_all
+from tests.deploy.compose import DEPLOY, Service, ours, read_compose, read_env_file, stop_all
 from tests.faults.installation import GOOD
 from tests.faults.own_servers import free_port, own_cluster, own_rabbit
 from tests.services import A_KEY, wait_for
@@ -35,7 +35,7 @@ START_SECONDS = 300
 @contextmanager
 def a_stack(folder: Path, given: dict[str, str]) -> Iterator[tuple[dict[str, Service], dict[str, int]]]:
     """The services, not yet started, and the ports of those that have one."""
-    services, ports = read_services(given), {part: free_port() for part in PARTS}
+    services, ports = read_compose(given)["services"], {part: free_port() for part in PARTS}
     rules = (DEPLOY / "rabbitmq.conf").read_text(encoding="utf-8")
     with own_rabbit(user="eye_dx", password=SECRET, settings=rules) as rabbit, own_cluster() as cluster:
         with psycopg.connect(host="127.0.0.1", port=cluster.port, user="postgres", autocommit=True) as admin:
