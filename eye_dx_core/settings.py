@@ -23,7 +23,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="EYE_DX_",
         env_file=".env",
-        env_ignore_empty=True,
+        env_ignore_empty=True,  # as Compose sets what nobody has set
         env_nested_delimiter="__",
         extra="ignore",
         frozen=True,
