@@ -39,12 +39,12 @@ class PhotoIntake:
         self._places, self._workers, self._rules = places, workers, rules
 
     def start(self) -> None:
-        """Let the processes start that prepare photographs, and do not wait for them."""
+        """Let the first process start that prepares photographs, and do not wait for it."""
         if self._workers is not None:
             self._workers.start()
 
     def get_ready(self) -> None:
-        """The same, and wait for them."""
+        """The same, and wait for it."""
         if self._workers is not None:
             self._workers.get_ready()
 

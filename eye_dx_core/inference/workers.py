@@ -31,7 +31,7 @@ runpy.run_module(sys.argv[1], run_name="__main__")
 
 
 class PhotoWorkers:
-    """Processes that are started when they are first needed, or before by `start`, and used again; any thread may ask.
+    """Processes that are started when they are first needed, the first one also by `start`, and used again; any thread may ask.
 
     Each has a socket of its own, so that one that dies at any moment, or answers nonsense, leaves the others as they are.
     They end when this process does, however it ends.
@@ -68,15 +68,15 @@ class PhotoWorkers:
             return tuple(one.process_id for one in self._all)
 
     def start(self) -> None:
-        """Start those that do not run yet, and do not wait for them: their libraries take a second or two to load."""
+        """Start the first one, if none runs, and do not wait for it: its libraries take a second or two to load."""
         with self._lock:
-            missing = self.count - len(self._all)
-            started = [_Worker(self._program) for _ in range(missing)]
-            self._all.update(started)
-            self._idle.extend(started)
+            if not self._all:
+                first = _Worker(self._program)
+                self._all.add(first)
+                self._idle.append(first)
 
     def get_ready(self) -> None:
-        """Start those that do not run yet, and wait for all that have nothing to do; who fails is told where it is needed."""
+        """The same, and wait for it; should it fail, whoever needs it is told."""
         self.start()
         with self._lock:
             idle = tuple(self._idle)

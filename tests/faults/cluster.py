@@ -50,13 +50,6 @@ class Cluster(Installation):
         self._daemon.send_signal(signal.SIGINT)
         return processes
 
-    def cut_power(self) -> None:
-        """Kill everything at once; each process has a group of its own here."""
-        for one in self.processes() if self._daemon is not None else []:
-            with suppress(psutil.NoSuchProcess):
-                one.kill()
-        super().cut_power()
-
     def kill_worker(self, worker: psutil.Process) -> None:
         """As a machine that loses its power: the main process and what executes runs, at once."""
         with suppress(psutil.NoSuchProcess):

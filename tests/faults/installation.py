@@ -99,11 +99,16 @@ class Installation:
     def processes(self) -> list[psutil.Process]:
         """The daemon's process and whatever it started."""
         assert self._daemon is not None
-        first = psutil.Process(self._daemon.pid)
-        return [first, *first.children(recursive=True)]
+        with suppress(psutil.NoSuchProcess):
+            first = psutil.Process(self._daemon.pid)
+            return [first, *first.children(recursive=True)]
+        return []
 
     def cut_power(self) -> None:
-        """Kill the daemon, its code server and its run workers at once."""
+        """Kill the daemon, its code server and its run workers at once; what `eye-dx up` starts has groups of its own."""
+        for one in self.processes() if self._daemon is not None else []:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
         for group in self._groups:
             with suppress(ProcessLookupError):
                 os.killpg(group, signal.SIGKILL)
