@@ -17,14 +17,15 @@ KEEPER = """
 import signal, sys, types
 import eye_dx_dagster.cluster.__main__ as keeper
 
-def work(arguments):
-    assert arguments == ["--quiet", "worker", "-n", "gpu"]
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+def work(args, standalone_mode):
+    assert args[2:] == ["eye_dx_dagster.cluster.worker", "worker", "-n", "gpu"]
     print("works", flush=True)
-    signal.pause()
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    signal.sigwait([signal.SIGTERM])
+    return 7
 
-keeper._LIBRARIES, keeper._PAUSE_SECONDS = (), 0.1
-keeper.app = types.SimpleNamespace(worker_main=work)
+keeper._LIBRARIES, keeper._PAUSE_SECONDS, keeper._LONG_PAUSE_SECONDS = (), 0.1, 0.2
+keeper.celery = types.SimpleNamespace(main=work)
 keeper.main()
 """
 
@@ -63,6 +64,13 @@ def test_a_killed_worker_is_started_again_and_a_stop_is_passed_on(keeper: "subpr
     assert not second.is_running()
     assert keeper.stderr is not None
     assert "killed by signal 9" in keeper.stderr.read()
+
+
+def test_a_worker_does_not_outlive_the_process_that_keeps_it(keeper: "subprocess.Popen[str]"):
+    worker = next_worker(keeper)
+    keeper.kill()
+
+    assert wait_for(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, 10)
 
 
 def test_nothing_is_started_after_a_stop(keeper: "subprocess.Popen[str]"):

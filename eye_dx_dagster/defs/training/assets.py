@@ -51,7 +51,7 @@ def fine_tuned_checkpoint(
     from eye_dx_core.registry.mlflow import start_training_run
 
     folder, knobs = checkpoint_folder(settings), config.model_dump(exclude={"processes"})
-    dagster_url = f"http://127.0.0.1:{settings.dagster_port}/runs/{context.run_id}"
+    dagster_url = f"{settings.dagster_page_address}/runs/{context.run_id}"
     with (
         as_dagster_failures(),
         start_training_run(
