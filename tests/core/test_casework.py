@@ -4,6 +4,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn, cast
 from zoneinfo import ZoneInfo
 
@@ -103,19 +104,51 @@ class Away:
 
 
 @pytest.mark.parametrize("away", ["check", "write"])
-def test_without_a_place_for_its_page_no_report_is_stored_and_none_of_its_tries_counts(reviewed: MemoryRecords, tmp_path: Path, away: str):
-    files: Any = Away(FolderFiles(tmp_path), **{away: 7})
+def test_without_a_place_for_its_page_no_report_is_stored_and_none_of_its_tries_counts(
+    reviewed: MemoryRecords, tmp_path: Path, away: str, monkeypatch: pytest.MonkeyPatch
+):
+    files: Any = Away(FolderFiles(tmp_path), **{away: 7 if away == "check" else 14})
     chat_model = ScriptedChatModel(ChatModelUnavailable("busy"))
     outlet = ReportOutlet(files, ZoneInfo("Asia/Shanghai"), QueueNames())
     write = partial(report_waiting, reviewed, outlet=outlet, limit=10, lease_seconds=60, now=lambda: NOON, is_last_try=True)
 
-    for _ in range(7):  # more often than a case may fail
+    for attempt in range(7):  # more often than a case may fail
+        monkeypatch.setattr("eye_dx_core.records.memory.time", SimpleNamespace(time=lambda at=61.0 * (attempt + 1): at))
         with pytest.raises(FilesUnavailable):
             write(chat_model if away == "check" else None)
     assert (chat_model.asked, list(tmp_path.iterdir())) == ([], [])
 
+    monkeypatch.undo()
     assert len(write(None)) == 2
     assert len(list((tmp_path / "reports").iterdir())) == 4
+
+
+def test_one_page_that_has_no_place_holds_up_no_other(reviewed: MemoryRecords, tmp_path: Path):
+    (tmp_path / report_pdf("case-1")).mkdir(parents=True)
+
+    with pytest.raises(FilesUnavailable, match=r"1 of 2 reports have no place \(.*\): case-1$"):
+        write(reviewed, None, tmp_path)
+
+    assert reviewed.find_report("case-2") is not None
+    assert reviewed.get_case_record("case-1").attempts == 0
+    assert not reviewed.find_work().to_report  # it waits, or a language model would be asked for it again and again
+
+
+def test_when_the_place_itself_goes_away_no_more_words_are_paid_for(reviewed: MemoryRecords, tmp_path: Path):
+    files: Any = Away(FolderFiles(tmp_path), write=1)
+    troubles = iter((None, FilesUnavailable("the object store did not do it")))
+
+    def check() -> None:
+        if trouble := next(troubles):
+            raise trouble
+
+    files.check = check
+    outlet = ReportOutlet(files, ZoneInfo("Asia/Shanghai"), QueueNames())
+    with pytest.raises(FilesUnavailable, match="the object store did not do it"):
+        report_waiting(reviewed, None, outlet=outlet, limit=10, lease_seconds=60, now=lambda: NOON)
+
+    assert reviewed.get_case_record("case-1").attempts == 0
+    assert reviewed.find_work().to_report  # nobody asked for case-2
 
 
 def test_an_addendum_whose_page_has_no_place_is_not_stored_so_that_it_can_be_given_again(reviewed: MemoryRecords, tmp_path: Path):
