@@ -235,17 +235,36 @@ def add_addendum(records: Records, addendum: Addendum, *, outlet: ReportOutlet, 
     record, known = records.get_case_record(case_id), records.addenda(case_id)
     if record.diagnosis is None or record.report is None:
         raise NotFound(f"{case_id} has no report yet")
-    material = material_of(records, record, photos=outlet.photos)
-    # The page first, as for a report: a doctor who is told that it failed adds the same again, and it must not stand there twice.
-    save_report_page(replace(material, addenda=(*known, addendum)), outlet)
-    message = announce_report(record.case, record.diagnosis, record.report, names=outlet.names, now=now(), addenda=(*known, addendum))
+    material = replace(material_of(records, record, photos=outlet.photos), addenda=(*known, addendum))
     try:
+        # The page first, as for a report: a doctor who is told that it failed adds the same again, and it must not stand there twice.
+        save_report_page(material, outlet)
+        message = announce_report(record.case, record.diagnosis, record.report, names=outlet.names, now=now(), addenda=material.addenda)
         records.add_addendum(addendum, [message], event=event)
     except NotFound:
         delete_report_files(outlet.files, case_id)  # erased meanwhile
         raise
-    if len(addenda := records.addenda(case_id)) > len(known) + 1:  # somebody else added something meanwhile
-        save_report_page(replace(material, addenda=addenda), outlet)
+    except Exception:
+        _show_what_is_stored(records, material, outlet, known=known)
+        raise
+    _show_what_is_stored(records, material, outlet, known=material.addenda)  # somebody else may have added something meanwhile
+
+
+def _show_what_is_stored(records: Records, material: ReportMaterial, outlet: ReportOutlet, *, known: tuple[Addendum, ...]) -> None:
+    """Make a page anew that shows other addenda than are stored; those known count while the records are away.
+
+    What fails is only logged: whether the addendum is stored is what its doctor must be told.
+    """
+    case_id = material.case.case_id
+    try:
+        try:
+            stored = records.addenda(case_id)
+        except ServiceUnavailable:
+            stored = known
+        if stored != material.addenda:
+            save_report_page(replace(material, addenda=stored), outlet)
+    except Exception as error:  # noqa: BLE001 - whatever it was
+        _log.error("the page of %s shows other addenda than are stored (%s): eye-dx report makes it anew", case_id, type(error).__name__)
 
 
 def material_of(records: Records, record: CaseRecord, *, photos: "PhotoIntake | None") -> ReportMaterial:

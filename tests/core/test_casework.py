@@ -167,6 +167,35 @@ def test_an_addendum_whose_page_has_no_place_is_not_stored_so_that_it_can_be_giv
     assert "左眼亦有渗出" in (tmp_path / report_page("case-1")).read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("failing", ["page", "records"])
+def test_an_addendum_that_was_not_stored_does_not_stay_in_the_page(reviewed: MemoryRecords, tmp_path: Path, failing: str):
+    write(reviewed, None, tmp_path)
+    before = [(tmp_path / name).read_bytes() for name in (report_page("case-1"), report_pdf("case-1"))]
+
+    def down(*_: object, **__: object) -> NoReturn:
+        raise ServiceUnavailable("the records did not answer")
+
+    files: Any = FolderFiles(tmp_path)
+    if failing == "records":
+        reviewed.add_addendum = down
+        known = reviewed.addenda
+        answers = iter((known, known, down))
+
+        def addenda(case_id: str) -> tuple[Addendum, ...]:
+            return next(answers)(case_id)
+
+        reviewed.addenda = addenda
+    else:
+        keep, refused = files.write, Away(files, write=1)
+        files.write = lambda name, content: (keep if name.endswith(".pdf") else refused.write)(name, content)
+    outlet = ReportOutlet(files, ZoneInfo("Asia/Shanghai"), QueueNames())
+    addendum = Addendum(addendum_id="a-1", case_id="case-1", text="左眼亦有渗出", doctor_name="唐医生", added_at=NOON)
+    with pytest.raises(ServiceUnavailable):
+        add_addendum(reviewed, addendum, outlet=outlet, event=AuditEvent(at=NOON, actor="a", action="x", subject="s"), now=lambda: NOON)
+
+    assert [(tmp_path / name).read_bytes() for name in (report_page("case-1"), report_pdf("case-1"))] == before
+
+
 def test_what_another_doctor_adds_meanwhile_stands_in_the_page_too(reviewed: MemoryRecords, tmp_path: Path):
     write(reviewed, None, tmp_path)
     outlet = ReportOutlet(FolderFiles(tmp_path), ZoneInfo("Asia/Shanghai"), QueueNames())
@@ -187,6 +216,28 @@ def test_what_another_doctor_adds_meanwhile_stands_in_the_page_too(reviewed: Mem
     page = (tmp_path / report_page("case-1")).read_text(encoding="utf-8")
     assert "右眼稳定" in page
     assert "左眼亦有渗出" in page
+
+
+def test_a_stored_addendum_is_not_said_to_have_failed_when_the_page_cannot_be_made_anew(
+    reviewed: MemoryRecords, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    write(reviewed, None, tmp_path)
+    files: Any = FolderFiles(tmp_path)
+    event = AuditEvent(at=NOON, actor="a", action="x", subject="s")
+    keep = reviewed.add_addendum
+
+    def after_them(addendum: Addendum, *given: Any, **named: Any) -> bool:
+        keep(addendum.model_copy(update={"addendum_id": "a-0"}), [], event=event)
+        files.write = Away(files, write=9).write
+        return keep(addendum, *given, **named)
+
+    reviewed.add_addendum = after_them
+    addendum = Addendum(addendum_id="a-1", case_id="case-1", text="左眼亦有渗出", doctor_name="唐医生", added_at=NOON)
+    outlet = ReportOutlet(files, ZoneInfo("Asia/Shanghai"), QueueNames())
+    add_addendum(reviewed, addendum, outlet=outlet, event=event, now=lambda: NOON)
+
+    assert [one.addendum_id for one in reviewed.addenda("case-1")] == ["a-0", "a-1"]
+    assert "the page of case-1 shows other addenda than are stored (FilesUnavailable)" in caplog.text
 
 
 def test_a_patient_who_is_erased_while_an_addendum_is_written_leaves_no_page(reviewed: MemoryRecords, tmp_path: Path):
