@@ -8,7 +8,7 @@ import pytest
 from eye_dx_core.casework import report_page, report_pdf
 from eye_dx_core.dataset.phantom_folders import write_phantom_photo
 from eye_dx_core.errors import EyeDxError, FilesUnavailable, NotFound
-from eye_dx_core.files.folders import FolderFiles, draft_of
+from eye_dx_core.files.folders import FolderFiles
 from eye_dx_core.inference.sources.folders import FolderPhotos
 from eye_dx_core.queue.memory import MemoryQueue
 from eye_dx_core.queue.port import Message
@@ -19,7 +19,7 @@ from eye_dx_core.schema.case import Laterality
 from tests.builders import NOON, a_case, a_diagnosis
 
 DAY = timedelta(days=1)
-REPORT_FILES = {f"reports/case-old.{kind}{draft}" for kind in ("html", "pdf") for draft in ("", ".draft")}
+REPORT_FILES = {f"reports/case-old.{kind}{draft}" for kind in ("html", "pdf") for draft in ("", ".0a1b.draft", ".c2d3.draft")}
 
 
 class Clinic:
@@ -46,8 +46,8 @@ class Clinic:
         self.records.add_case(case.model_copy(update={"received_at": NOON + received, "screening": screening}), b"raw")
         self.records.add_diagnosis(a_diagnosis(case_id), [])
         for name in (report_page(case_id), report_pdf(case_id)):
-            for one in (self.folder / name, draft_of(self.folder / name)):
-                one.write_text("测试甲", encoding="utf-8")
+            for draft in ("", ".0a1b.draft", ".c2d3.draft"):
+                (self.folder / f"{name}{draft}").write_text("测试甲", encoding="utf-8")
 
     def forget(self, terms: Terms) -> Forgotten:
         return forget_after_terms(self.queue, self.records, terms, shelves=self.shelves, actor="night", now=lambda: NOON)
