@@ -91,6 +91,28 @@ def test_while_pages_cannot_be_deleted_the_patient_stays_for_another_try(clinic:
     assert list(clinic.folder.rglob("*case-old*")) == []
 
 
+def test_a_page_that_comes_back_after_its_patient_was_erased_goes_in_the_night(clinic: Clinic):
+    before = clinic.files()
+    clinic.erase("P-old", with_photos=False)
+    for name in (report_page("case-old"), report_pdf("case-old"), report_pdf("case-unknown"), "reports/notes.txt"):
+        (clinic.folder / name).write_text("测试甲", encoding="utf-8")
+
+    assert clinic.forget(Terms()) == Forgotten(pages=3)
+
+    assert clinic.files() == before - REPORT_FILES | {"reports/notes.txt"}
+    assert [(one.action, one.subject, one.details) for one in clinic.records.audit()][1:] == [
+        ("delete_pages", "2 cases", {"pages_deleted": 3})
+    ]
+    assert clinic.forget(Terms()) == Forgotten()
+
+
+def test_records_that_know_nothing_do_not_cost_every_page(clinic: Clinic):
+    before, clinic.records = clinic.files(), MemoryRecords()
+
+    assert clinic.forget(Terms()) == Forgotten()
+    assert clinic.files() == before
+
+
 def test_no_file_is_deleted_that_is_not_a_photograph_of_the_screening(clinic: Clinic):
     """A message may name the database, a training photograph or a file elsewhere."""
     before = clinic.files()
