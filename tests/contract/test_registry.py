@@ -97,7 +97,7 @@ def test_a_trunk_is_found_when_its_experiment_was_renamed_and_missed_when_it_is_
     from mlflow.tracking import MlflowClient
 
     uri, name = f"sqlite:///{store}/mlflow.db", f"model-{tmp_path.name}"
-    registry = MlflowRegistry(uri, model_name=name, **places_in(store) | {"downloads": tmp_path / "downloaded"})
+    registry = MlflowRegistry(uri, model_name=name, artifact_location=(store / "artifacts").as_uri(), downloads=tmp_path / "downloaded")
     client, version = MlflowClient(tracking_uri=uri), registry.add_candidate(checkpoint, metrics=GOOD, tags={}).version
     for experiment in (name, f"{name}-trunks"):
         known = client.get_experiment_by_name(experiment)

@@ -186,7 +186,7 @@ def test_an_addendum_that_was_not_stored_does_not_stay_in_the_page(reviewed: Mem
 
         reviewed.addenda = addenda
     else:
-        keep, refused = files.write, Away(files, write=1)
+        keep, refused = files.write, cast("Any", Away(files, write=1))
         files.write = lambda name, content: (keep if name.endswith(".pdf") else refused.write)(name, content)
     outlet = ReportOutlet(files, ZoneInfo("Asia/Shanghai"), QueueNames())
     addendum = Addendum(addendum_id="a-1", case_id="case-1", text="左眼亦有渗出", doctor_name="唐医生", added_at=NOON)
