@@ -1,8 +1,7 @@
 """What is done to waiting cases: reading them and writing their reports, each stored with the message that announces it."""
 
 import logging
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -146,23 +145,25 @@ def report_waiting(
     """Write the reports of reviewed cases, one by one, each stored with its outbox row; return the new reports.
 
     When the language model does not answer, the case is given back and the error raised for a later try. On the last try
-    the template writes instead, for this and all further cases, and the report says so in `fallback_reason`.
+    the template writes instead, for this and all further cases, and the report says so in `fallback_reason`. One whose page has
+    no place now comes again after the lease, for as long as it takes, while the others go on; that is raised at the end.
 
     Raises:
         ChatModelUnavailable: the language model does not answer, and this is not the last try.
-        FilesUnavailable: the page has no place now; the case is given back, for as many tries as it takes.
+        FilesUnavailable: a page has no place now, or none has.
         ServiceUnavailable: the records do not answer.
     """
     done: list[DiagnosisReport] = []
+    failed: dict[str, FilesUnavailable] = {}
     fallback_reason: str | None = None
     outlet.files.check()  # before a language model is asked, and paid, for words that have no place
     write = partial(report_case, records, outlet=outlet, now=now, instructions=instructions)
-    while len(done) < limit:
+    while len(done) + len(failed) < limit:
         claimed = records.claim_unreported(limit=1, lease_seconds=lease_seconds)
         if not claimed:
             break
         case_id = claimed[0].case_id
-        with working_on(case_id=case_id), _given_back_without_files(records, case_id):
+        with working_on(case_id=case_id):
             try:
                 done.append(write(case_id, chat_model=chat_model, fallback_reason=fallback_reason))
             except ChatModelUnavailable as error:
@@ -171,18 +172,15 @@ def report_waiting(
                     raise
                 _log.warning("the language model did not answer (%s); the template writes", type(error).__name__)
                 chat_model, fallback_reason = None, UNAVAILABLE
-                done.append(write(case_id, chat_model=None, fallback_reason=fallback_reason))
+                records.release_case(case_id)
+            except FilesUnavailable as error:
+                records.release_case(case_id, after_seconds=lease_seconds)
+                failed[case_id] = error
+                outlet.files.check()  # no other page has a place either
+    if failed:
+        reason = "; ".join(sorted({str(error) for error in failed.values()}))
+        raise FilesUnavailable(f"{len(failed)} of {len(failed) + len(done)} reports have no place ({reason}): {', '.join(failed)}")
     return tuple(done)
-
-
-@contextmanager
-def _given_back_without_files(records: Records, case_id: str) -> Generator[None]:
-    """A page that has no place now is no fault of its case, which must not count it as an attempt."""
-    try:
-        yield
-    except FilesUnavailable:
-        records.release_case(case_id)
-        raise
 
 
 def report_case(
@@ -237,17 +235,36 @@ def add_addendum(records: Records, addendum: Addendum, *, outlet: ReportOutlet, 
     record, known = records.get_case_record(case_id), records.addenda(case_id)
     if record.diagnosis is None or record.report is None:
         raise NotFound(f"{case_id} has no report yet")
-    material = material_of(records, record, photos=outlet.photos)
-    # The page first, as for a report: a doctor who is told that it failed adds the same again, and it must not stand there twice.
-    save_report_page(replace(material, addenda=(*known, addendum)), outlet)
-    message = announce_report(record.case, record.diagnosis, record.report, names=outlet.names, now=now(), addenda=(*known, addendum))
+    material = replace(material_of(records, record, photos=outlet.photos), addenda=(*known, addendum))
     try:
+        # The page first, as for a report: a doctor who is told that it failed adds the same again, and it must not stand there twice.
+        save_report_page(material, outlet)
+        message = announce_report(record.case, record.diagnosis, record.report, names=outlet.names, now=now(), addenda=material.addenda)
         records.add_addendum(addendum, [message], event=event)
     except NotFound:
         delete_report_files(outlet.files, case_id)  # erased meanwhile
         raise
-    if len(addenda := records.addenda(case_id)) > len(known) + 1:  # somebody else added something meanwhile
-        save_report_page(replace(material, addenda=addenda), outlet)
+    except Exception:
+        _show_what_is_stored(records, material, outlet, known=known)
+        raise
+    _show_what_is_stored(records, material, outlet, known=material.addenda)  # somebody else may have added something meanwhile
+
+
+def _show_what_is_stored(records: Records, material: ReportMaterial, outlet: ReportOutlet, *, known: tuple[Addendum, ...]) -> None:
+    """Make a page anew that shows other addenda than are stored; those known count while the records are away.
+
+    What fails is only logged: whether the addendum is stored is what its doctor must be told.
+    """
+    case_id = material.case.case_id
+    try:
+        try:
+            stored = records.addenda(case_id)
+        except ServiceUnavailable:
+            stored = known
+        if stored != material.addenda:
+            save_report_page(replace(material, addenda=stored), outlet)
+    except Exception as error:  # noqa: BLE001 - whatever it was
+        _log.error("the page of %s shows other addenda than are stored (%s): eye-dx report makes it anew", case_id, type(error).__name__)
 
 
 def material_of(records: Records, record: CaseRecord, *, photos: "PhotoIntake | None") -> ReportMaterial:

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from eye_dx_core.casework import delete_report_files
+from eye_dx_core.casework import delete_report_files, report_page, report_pdf
 from eye_dx_core.dataset.photo_file import HEAD_BYTES, sniff_format
 from eye_dx_core.errors import BadPhoto, EyeDxError, NotFound, ServiceUnavailable
 from eye_dx_core.files.port import FileStore
@@ -36,6 +36,8 @@ class Forgotten(Frozen):
     identities: int = 0
     photos: int = 0
     messages: int = 0
+    pages: int = 0
+    """That no record led to, pages and PDFs."""
 
 
 class Erased(Frozen):
@@ -84,7 +86,7 @@ def erase_patient(
 def forget_after_terms(
     queue: Queue, records: Records, terms: Terms, *, shelves: Shelves, actor: str, now: Callable[[], datetime]
 ) -> Forgotten:
-    """Delete what is kept longer than its term. Dead letters are messages too.
+    """Delete what is kept longer than its term, and pages that were to be deleted before. Dead letters are messages too.
 
     Raises:
         EyeDxError: photographs could not be deleted; everything else was done, and they are tried again next time.
@@ -101,9 +103,10 @@ def forget_after_terms(
         photos, left = 0, 0
     if terms.identities:
         identities = _forget_identities(records, shelves, actor, at, before=at - terms.identities)
+    pages = _delete_lost_pages(records, shelves, actor, at)
     if left:
         raise EyeDxError(f"the photographs of {left} cases could not be deleted: are their folders mounted, and may we write there?")
-    return Forgotten(identities=identities, photos=photos, messages=messages)
+    return Forgotten(identities=identities, photos=photos, messages=messages, pages=pages)
 
 
 def _forget_identities(records: Records, shelves: Shelves, actor: str, at: datetime, *, before: datetime) -> int:
@@ -138,6 +141,28 @@ def _forget_photos(records: Records, shelves: Shelves, actor: str, at: datetime,
 def _delete_pages(shelves: Shelves, case_ids: Iterable[str]) -> None:
     for case_id in case_ids:
         delete_report_files(shelves.files, case_id)
+
+
+def _delete_lost_pages(records: Records, shelves: Shelves, actor: str, at: datetime) -> int:
+    """Delete pages of persons who were erased while their pages were being written; return how many files.
+
+    Records that know nothing were lost or exchanged themselves: then the pages are left.
+    """
+    names = shelves.files.sizes("reports").keys()
+    case_ids = sorted({PurePosixPath(name).stem for name in names})
+    if not records.census().cases:
+        return 0
+    identified = frozenset[str]().union(
+        *(records.find_identified(case_ids[start : start + _BATCH]) for start in range(0, len(case_ids), _BATCH))
+    )
+    lost = {case_id: names & {report_page(case_id), report_pdf(case_id)} for case_id in case_ids if case_id not in identified}
+    lost = {case_id: pages for case_id, pages in lost.items() if pages}
+    count = sum(map(len, lost.values()))
+    _delete_pages(shelves, lost)
+    if lost:
+        details: dict[str, int | str] = {"pages_deleted": count}
+        records.add_audit(AuditEvent(at=at, actor=actor, action="delete_pages", subject=f"{len(lost)} cases", details=details))
+    return count
 
 
 @dataclass

@@ -419,7 +419,9 @@ def get_settings() -> Settings:
 
 
 def _mlflow_endpoint(settings: Settings) -> dict[str, str]:
-    return {"MLFLOW_S3_ENDPOINT_URL": settings.s3_endpoint} if settings.s3_endpoint is not None else {}
+    """Where MLflow finds the object store, unless somebody has told it already."""
+    name = "MLFLOW_S3_ENDPOINT_URL"
+    return {name: settings.s3_endpoint} if settings.s3_endpoint is not None and not os.environ.get(name) else {}  # noqa: TID251
 
 
 def get_log_format() -> LogFormat:

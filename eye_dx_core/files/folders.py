@@ -1,8 +1,10 @@
 """Finished files in a folder of this machine, or of one that all hosts share."""
 
 import os
+import secrets
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 
 from eye_dx_core.errors import FilesUnavailable, NotFound
@@ -30,15 +32,21 @@ class FolderFiles:
         path = self._root / name
         with _disk_errors():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_private(draft_of(path), content)
-            draft_of(path).replace(path)
+            draft = _draft_of(path)
+            try:
+                write_private(draft, content)
+                draft.replace(path)
+            finally:
+                draft.unlink(missing_ok=True)
 
     def delete(self, name: str) -> None:
         """See the port."""
         path = self._root / name
         with _disk_errors():
+            # Drafts first: one that takes its place meanwhile goes with the file.
+            for draft in path.parent.glob(f"{escape(path.name)}.*{DRAFT.lstrip('.')}"):
+                draft.unlink(missing_ok=True)
             path.unlink(missing_ok=True)
-            draft_of(path).unlink(missing_ok=True)
 
     def sizes(self, folder: str) -> Mapping[str, int]:
         """See the port."""
@@ -52,8 +60,10 @@ class FolderFiles:
 
     def check(self) -> None:
         """See the port."""
-        nearest = next(one for one in (self._root, *self._root.parents) if one.exists())
-        if not os.access(nearest, os.W_OK):
+        with _disk_errors():
+            nearest = next(one for one in (self._root, *self._root.parents) if one.exists())
+            may_write = os.access(nearest, os.W_OK)
+        if not may_write:
             raise FilesUnavailable(f"nothing can be written to {self._root}")
 
     def address(self, name: str) -> str:
@@ -61,9 +71,9 @@ class FolderFiles:
         return str(self._root / name)
 
 
-def draft_of(path: Path) -> Path:
-    """Where a file is written before it is whole; it stays there when the writer dies."""
-    return path.with_name(path.name + DRAFT)
+def _draft_of(path: Path) -> Path:
+    """Where one writer writes a file before it is whole, and no other; it stays there when the writer dies."""
+    return path.with_name(f"{path.name}.{secrets.token_hex(8)}{DRAFT}")
 
 
 @contextmanager

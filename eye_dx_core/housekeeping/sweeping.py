@@ -30,7 +30,7 @@ def file_sweeps(settings: Settings, registry: ModelRegistry, *, at: datetime) ->
     """What to sweep, by place: each by itself, so that one which fails keeps no other from being done."""
     before = at - timedelta(days=settings.keep_runs_days)
     downloads = settings.downloads
-    pages = (settings.report_folder, settings.prepared, settings.data / "daily")
+    pages = (settings.report_folder, settings.prepared, settings.data / "daily", settings.data / "shadow")
     return {
         "engines": lambda: leftovers.sweep_checkpoint_folders(settings.engines, _known_weights(settings, registry), before=before),
         "downloads": lambda: leftovers.sweep_checkpoint_folders(downloads, _known_weights(settings, registry), before=before),

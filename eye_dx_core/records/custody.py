@@ -23,6 +23,10 @@ class Custody(Protocol):
         """The cases of a patient, oldest first."""
         ...
 
+    def find_identified(self, case_ids: Sequence[str]) -> frozenset[str]:
+        """Those of these cases that are stored, and whose patient's identity was not deleted; a case may name no patient."""
+        ...
+
     def erase_patient(self, patient_id: str, event: AuditEvent) -> tuple[str, ...]:
         """Delete all that is known of a patient, and note it; return the ids of the cases.
 

@@ -70,6 +70,13 @@ class SqlCustody:
         with database_errors("records"), reading(self._engine) as connection:
             return _case_ids(connection, patient_id)
 
+    def find_identified(self, case_ids: Sequence[str]) -> frozenset[str]:
+        """See the port."""
+        is_identified = cases.c.patient_id.is_(None) | exists().where(vault.c.patient_id == cases.c.patient_id)
+        held = select(cases.c.case_id).where(cases.c.case_id.in_(case_ids), cases.c.state != ERASED, is_identified)
+        with database_errors("records"), reading(self._engine) as connection:
+            return frozenset(connection.execute(held).scalars())
+
     def erase_patient(self, patient_id: str, event: AuditEvent) -> tuple[str, ...]:
         """See the port."""
         with database_errors("records"), writing(self._engine) as connection:

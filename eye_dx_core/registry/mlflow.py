@@ -12,10 +12,10 @@ from pathlib import Path
 import mlflow
 import numpy as np
 from mlflow.artifacts import download_artifacts
-from mlflow.entities import Dataset, DatasetInput, RunStatus
+from mlflow.entities import Dataset, DatasetInput, RunStatus, ViewType
 from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
+from mlflow.models import Model, ModelSignature
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking import MlflowClient
 from mlflow.types import Schema, TensorSpec
@@ -81,11 +81,11 @@ class MlflowRegistry:
         """Where MLflow keeps the checkpoint's trunk: uploaded once, by a run of its own; None for a checkpoint without one."""
         if not (checkpoint / TRUNK_FILE).exists():
             return None
-        known = self._find_trunk(sha256)
+        client = self._client()
+        experiment_id = _experiment(client, f"{self._model_name}-trunks", self._location)
+        known = self._find_trunk(sha256, [experiment_id])  # elsewhere it may lie where new hosts cannot reach
         if known is not None:
             return known
-        client = self._client()
-        experiment_id = _experiment(client, self._trunks, self._location)
         run_id = client.create_run(experiment_id, run_name=f"trunk {sha256[:12]}").info.run_id
         client.log_artifact(run_id, str(checkpoint / TRUNK_FILE))
         # Named only now, so that an upload that was cut off is never found.
@@ -93,11 +93,9 @@ class MlflowRegistry:
         client.set_terminated(run_id)
         return f"runs:/{run_id}/{TRUNK_FILE}"
 
-    def _find_trunk(self, sha256: str) -> str | None:
-        experiment = self._client().get_experiment_by_name(self._trunks)
-        if experiment is None:
-            return None
-        found = self._client().search_runs([experiment.experiment_id], f"tags.`{TRUNK_TAG}` = '{sha256}'", max_results=1)
+    def _find_trunk(self, sha256: str, experiment_ids: list[str], view: int = ViewType.ACTIVE_ONLY) -> str | None:
+        """The newest upload of a trunk."""
+        found = self._client().search_runs(experiment_ids, f"tags.`{TRUNK_TAG}` = '{sha256}'", view, max_results=1)
         return f"runs:/{found[0].info.run_id}/{TRUNK_FILE}" if found else None
 
     def find_by_alias(self, alias: str) -> ModelVersion | None:
@@ -144,7 +142,8 @@ class MlflowRegistry:
                 fetched = Path(download_artifacts(f"models:/{self._model_name}/{version}", dst_path=draft))
                 checkpoint = next(fetched.rglob("card.json")).parent
                 check_weights(checkpoint, known.checkpoint_sha256)
-                self._place_trunk(checkpoint)
+                if _names_trunk(fetched):
+                    self._place_trunk(checkpoint)
                 if not kept.exists():
                     checkpoint.rename(kept)
         try:
@@ -156,20 +155,20 @@ class MlflowRegistry:
     def _place_trunk(self, checkpoint: Path) -> None:
         """Put the trunk beside the weights that were learnt for it: fetched once, linked into every version."""
         sha256 = json.loads((checkpoint / "card.json").read_text(encoding="utf-8"))["trunk_sha256"]
-        uri = self._find_trunk(sha256)
+        # Wherever it is: its experiment may have been renamed or deleted, and the garbage collection leaves trunks alone.
+        everywhere = [one.experiment_id for one in self._client().search_experiments(ViewType.ALL)]
+        uri = self._find_trunk(sha256, everywhere, ViewType.ALL)
         if uri is None:
-            return
+            raise BadCheckpoint(
+                f"no run in MLflow has the trunk {sha256[:12]}… that this version was trained on: register a checkpoint with the same"
+                " trunk again, which uploads it"
+            )
         kept = self._downloads / "trunks" / f"{sha256}.safetensors"
         if not kept.exists():
             kept.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=kept.parent) as draft:
                 Path(download_artifacts(uri, dst_path=draft)).replace(kept)
         (checkpoint / TRUNK_FILE).symlink_to(kept)
-
-    @property
-    def _trunks(self) -> str:
-        """The experiment whose runs hold trunks."""
-        return f"{self._model_name}-trunks"
 
     def _client(self) -> MlflowClient:
         return MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
@@ -269,6 +268,11 @@ def _experiment(client: MlflowClient, name: str, location: str | None) -> str:
             " that experiment in MLflow, and the next training makes a new one; registered versions stay as they are"
         )
     return known.experiment_id
+
+
+def _names_trunk(model: Path) -> bool:
+    """Whether what MLflow keeps of a version needs a trunk beside it."""
+    return bool(Model.load(str(model)).flavors["python_function"].get("config", {}).get("trunk"))
 
 
 def _signature(size: int, labels: int) -> ModelSignature:

@@ -82,6 +82,18 @@ def test_who_was_not_seen_for_a_term_becomes_anonymous_and_the_findings_stay(rec
     assert records.find_identities_to_forget(unseen_since=NOON + DAY) == ()
 
 
+def test_a_case_is_identified_until_its_patient_is_forgotten_or_erased(records: Records):
+    for number in (1, 2, 3):
+        add_whole_case(records, number, patient_id=f"P{number}")
+    nobody = a_case("case-4")
+    records.add_case(nobody.model_copy(update={"screening": nobody.screening.model_copy(update={"patient": None})}), b"raw")
+    records.erase_patient("P1", an_event())
+    assert records.forget_identity("P2", unseen_since=NOON + DAY, event=an_event("forget"))
+
+    assert records.find_identified([f"case-{number}" for number in range(1, 6)]) == {"case-3", "case-4"}
+    assert records.find_identified([]) == frozenset()
+
+
 def test_who_comes_again_meanwhile_or_waits_for_the_model_is_not_forgotten(records: Records):
     add_whole_case(records, 1, patient_id="P1", received_at=2 * DAY)
     case = a_case("case-2")

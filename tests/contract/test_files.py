@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -127,14 +128,42 @@ def test_who_reads_while_others_write_gets_one_of_the_whole_contents(place: Plac
     assert all(one in contents for one in seen)
 
 
+# moto's server answers 500 to one of two uploads of one name.
+@pytest.mark.parametrize("place", ["folders", "memory"], indirect=True)
+def test_several_who_write_one_file_leave_one_of_the_whole_contents(place: Place):
+    contents = [bytes([number]) * 10 ** (number + 2) for number in range(4)]
+    together = threading.Barrier(4)
+
+    def write(content: bytes) -> None:
+        together.wait()
+        for _ in range(15):
+            place.files.write("reports/a.pdf", content)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(write, contents)) == [None] * 4  # raises what a writer raised
+
+    assert set(place.held()) == {"reports/a.pdf"}
+    assert place.held()["reports/a.pdf"] in contents
+
+
+def test_a_disk_that_refuses_a_file_keeps_no_half_of_it(tmp_path: Path):
+    (tmp_path / "reports" / "a.pdf").mkdir(parents=True)
+
+    with pytest.raises(FilesUnavailable):
+        FolderFiles(tmp_path).write("reports/a.pdf", b"x")
+
+    assert [path.name for path in (tmp_path / "reports").iterdir()] == ["a.pdf"]
+
+
 def test_a_folder_drops_what_a_dead_writer_left_and_never_tells_of_it(tmp_path: Path):
-    files, draft = FolderFiles(tmp_path), tmp_path / "reports" / "a.pdf.draft"
-    draft.parent.mkdir()
-    draft.write_bytes(b"half")
+    files, reports = FolderFiles(tmp_path), tmp_path / "reports"
+    reports.mkdir()
+    for name in ("a.pdf.draft", "a.pdf.0a1b.draft", "a.pdf.c2d3.draft", "aa.pdf.0a1b.draft"):
+        (reports / name).write_bytes(b"half")
 
     assert files.sizes("reports") == {}
     files.delete("reports/a.pdf")
-    assert not draft.exists()
+    assert [path.name for path in reports.iterdir()] == ["aa.pdf.0a1b.draft"]
 
 
 def test_a_person_finds_the_file(tmp_path: Path):
@@ -167,6 +196,11 @@ def test_a_store_that_is_away_is_for_a_later_try_and_its_address_is_not_told(act
 
     assert caught.value.is_transient
     assert not any(word in str(caught.value) for word in ("fundus", "127.0.0.1", "a.html"))
+
+
+def test_a_disk_that_cannot_even_be_looked_at_is_for_a_later_try(tmp_path: Path):
+    with pytest.raises(FilesUnavailable, match="the disk refused"):
+        FolderFiles(tmp_path / ("x" * 300)).check()
 
 
 @pytest.mark.parametrize("act", ["read", "write", "delete"])

@@ -1,5 +1,6 @@
 """Every adapter of the port `ModelRegistry` keeps the same promises; promotion works on all of them."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from eye_dx_core.errors import BadCheckpoint, NotFound, PromotionRefused
 from eye_dx_core.model.checkpoint import load_checkpoint, save_checkpoint
 from eye_dx_core.registry.memory import MemoryRegistry
-from eye_dx_core.registry.mlflow import MlflowRegistry, start_training_run
+from eye_dx_core.registry.mlflow import TRUNK_TAG, MlflowRegistry, start_training_run
 from eye_dx_core.registry.overview import registry_table
 from eye_dx_core.registry.port import CANDIDATE, CHALLENGER, CHAMPION, DATA, MADE_BY, PREVIOUS_CHAMPION, ModelRegistry
 from eye_dx_core.registry.promotion import challenge, promote, rollback
@@ -90,6 +91,27 @@ def test_a_trunk_is_kept_once_for_all_versions(store: Path, checkpoint: Path, tm
 
     assert kept() == before + 1
     assert (folders[0] / "trunk.safetensors").samefile(folders[1] / "trunk.safetensors")
+
+
+def test_a_trunk_is_found_when_its_experiment_was_renamed_and_missed_when_it_is_nowhere(store: Path, checkpoint: Path, tmp_path: Path):
+    from mlflow.tracking import MlflowClient
+
+    uri, name = f"sqlite:///{store}/mlflow.db", f"model-{tmp_path.name}"
+    registry = MlflowRegistry(uri, model_name=name, artifact_location=(store / "artifacts").as_uri(), downloads=tmp_path / "downloaded")
+    client, version = MlflowClient(tracking_uri=uri), registry.add_candidate(checkpoint, metrics=GOOD, tags={}).version
+    for experiment in (name, f"{name}-trunks"):
+        known = client.get_experiment_by_name(experiment)
+        assert known is not None
+        client.rename_experiment(known.experiment_id, f"{experiment}-before")
+
+    load_checkpoint(registry.download(version))
+
+    shutil.rmtree(tmp_path / "downloaded")
+    for run in client.search_runs([one.experiment_id for one in client.search_experiments()], f"tags.`{TRUNK_TAG}` LIKE '%'"):
+        client.set_tag(run.info.run_id, TRUNK_TAG, "x")
+    with pytest.raises(BadCheckpoint, match="no run in MLflow has the trunk"):
+        registry.download(version)
+    assert not any(tmp_path.glob("downloaded/*"))  # nothing half that the next try would take for whole
 
 
 def test_exchanged_weights_are_refused(registry: ModelRegistry, checkpoint: Path):

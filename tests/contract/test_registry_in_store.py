@@ -86,6 +86,13 @@ def test_an_experiment_that_keeps_its_files_elsewhere_is_named(bucket: ObjectSto
     assert wiring.open_registry(after).download("1").exists()
 
 
+def test_a_store_that_mlflow_was_told_by_itself_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for told, used in (("https://models.clinic.example", "https://models.clinic.example"), ("", "https://photos.clinic.example")):
+        monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", told)
+        settings = settings_with(monkeypatch, tmp_path, s3_endpoint="https://photos.clinic.example")
+        assert child_environment(settings)["MLFLOW_S3_ENDPOINT_URL"] == used
+
+
 @contextmanager
 def a_served_mlflow(settings: Settings) -> Iterator[None]:
     """The server as `eye-dx serve mlflow` starts it."""

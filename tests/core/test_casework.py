@@ -4,6 +4,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn, cast
 from zoneinfo import ZoneInfo
 
@@ -103,19 +104,51 @@ class Away:
 
 
 @pytest.mark.parametrize("away", ["check", "write"])
-def test_without_a_place_for_its_page_no_report_is_stored_and_none_of_its_tries_counts(reviewed: MemoryRecords, tmp_path: Path, away: str):
-    files: Any = Away(FolderFiles(tmp_path), **{away: 7})
+def test_without_a_place_for_its_page_no_report_is_stored_and_none_of_its_tries_counts(
+    reviewed: MemoryRecords, tmp_path: Path, away: str, monkeypatch: pytest.MonkeyPatch
+):
+    files: Any = Away(FolderFiles(tmp_path), **{away: 7 if away == "check" else 14})
     chat_model = ScriptedChatModel(ChatModelUnavailable("busy"))
     outlet = ReportOutlet(files, ZoneInfo("Asia/Shanghai"), QueueNames())
     write = partial(report_waiting, reviewed, outlet=outlet, limit=10, lease_seconds=60, now=lambda: NOON, is_last_try=True)
 
-    for _ in range(7):  # more often than a case may fail
+    for attempt in range(7):  # more often than a case may fail
+        monkeypatch.setattr("eye_dx_core.records.memory.time", SimpleNamespace(time=lambda at=61.0 * (attempt + 1): at))
         with pytest.raises(FilesUnavailable):
             write(chat_model if away == "check" else None)
     assert (chat_model.asked, list(tmp_path.iterdir())) == ([], [])
 
+    monkeypatch.undo()
     assert len(write(None)) == 2
     assert len(list((tmp_path / "reports").iterdir())) == 4
+
+
+def test_one_page_that_has_no_place_holds_up_no_other(reviewed: MemoryRecords, tmp_path: Path):
+    (tmp_path / report_pdf("case-1")).mkdir(parents=True)
+
+    with pytest.raises(FilesUnavailable, match=r"1 of 2 reports have no place \(.*\): case-1$"):
+        write(reviewed, None, tmp_path)
+
+    assert reviewed.find_report("case-2") is not None
+    assert reviewed.get_case_record("case-1").attempts == 0
+    assert not reviewed.find_work().to_report  # it waits, or a language model would be asked for it again and again
+
+
+def test_when_the_place_itself_goes_away_no_more_words_are_paid_for(reviewed: MemoryRecords, tmp_path: Path):
+    files: Any = Away(FolderFiles(tmp_path), write=1)
+    troubles = iter((None, FilesUnavailable("the object store did not do it")))
+
+    def check() -> None:
+        if trouble := next(troubles):
+            raise trouble
+
+    files.check = check
+    outlet = ReportOutlet(files, ZoneInfo("Asia/Shanghai"), QueueNames())
+    with pytest.raises(FilesUnavailable, match="the object store did not do it"):
+        report_waiting(reviewed, None, outlet=outlet, limit=10, lease_seconds=60, now=lambda: NOON)
+
+    assert reviewed.get_case_record("case-1").attempts == 0
+    assert reviewed.find_work().to_report  # nobody asked for case-2
 
 
 def test_an_addendum_whose_page_has_no_place_is_not_stored_so_that_it_can_be_given_again(reviewed: MemoryRecords, tmp_path: Path):
@@ -132,6 +165,35 @@ def test_an_addendum_whose_page_has_no_place_is_not_stored_so_that_it_can_be_giv
     add(event=event)
     assert reviewed.addenda("case-1") == (addendum,)
     assert "左眼亦有渗出" in (tmp_path / report_page("case-1")).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("failing", ["page", "records"])
+def test_an_addendum_that_was_not_stored_does_not_stay_in_the_page(reviewed: MemoryRecords, tmp_path: Path, failing: str):
+    write(reviewed, None, tmp_path)
+    before = [(tmp_path / name).read_bytes() for name in (report_page("case-1"), report_pdf("case-1"))]
+
+    def down(*_: object, **__: object) -> NoReturn:
+        raise ServiceUnavailable("the records did not answer")
+
+    files: Any = FolderFiles(tmp_path)
+    if failing == "records":
+        reviewed.add_addendum = down
+        known = reviewed.addenda
+        answers = iter((known, known, down))
+
+        def addenda(case_id: str) -> tuple[Addendum, ...]:
+            return next(answers)(case_id)
+
+        reviewed.addenda = addenda
+    else:
+        keep, refused = files.write, cast("Any", Away(files, write=1))
+        files.write = lambda name, content: (keep if name.endswith(".pdf") else refused.write)(name, content)
+    outlet = ReportOutlet(files, ZoneInfo("Asia/Shanghai"), QueueNames())
+    addendum = Addendum(addendum_id="a-1", case_id="case-1", text="左眼亦有渗出", doctor_name="唐医生", added_at=NOON)
+    with pytest.raises(ServiceUnavailable):
+        add_addendum(reviewed, addendum, outlet=outlet, event=AuditEvent(at=NOON, actor="a", action="x", subject="s"), now=lambda: NOON)
+
+    assert [(tmp_path / name).read_bytes() for name in (report_page("case-1"), report_pdf("case-1"))] == before
 
 
 def test_what_another_doctor_adds_meanwhile_stands_in_the_page_too(reviewed: MemoryRecords, tmp_path: Path):
@@ -154,6 +216,28 @@ def test_what_another_doctor_adds_meanwhile_stands_in_the_page_too(reviewed: Mem
     page = (tmp_path / report_page("case-1")).read_text(encoding="utf-8")
     assert "右眼稳定" in page
     assert "左眼亦有渗出" in page
+
+
+def test_a_stored_addendum_is_not_said_to_have_failed_when_the_page_cannot_be_made_anew(
+    reviewed: MemoryRecords, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    write(reviewed, None, tmp_path)
+    files: Any = FolderFiles(tmp_path)
+    event = AuditEvent(at=NOON, actor="a", action="x", subject="s")
+    keep = reviewed.add_addendum
+
+    def after_them(addendum: Addendum, *given: Any, **named: Any) -> bool:
+        keep(addendum.model_copy(update={"addendum_id": "a-0"}), [], event=event)
+        files.write = Away(files, write=9).write
+        return keep(addendum, *given, **named)
+
+    reviewed.add_addendum = after_them
+    addendum = Addendum(addendum_id="a-1", case_id="case-1", text="左眼亦有渗出", doctor_name="唐医生", added_at=NOON)
+    outlet = ReportOutlet(files, ZoneInfo("Asia/Shanghai"), QueueNames())
+    add_addendum(reviewed, addendum, outlet=outlet, event=event, now=lambda: NOON)
+
+    assert [one.addendum_id for one in reviewed.addenda("case-1")] == ["a-0", "a-1"]
+    assert "the page of case-1 shows other addenda than are stored (FilesUnavailable)" in caplog.text
 
 
 def test_a_patient_who_is_erased_while_an_addendum_is_written_leaves_no_page(reviewed: MemoryRecords, tmp_path: Path):

@@ -8,7 +8,7 @@ import pytest
 from eye_dx_core.casework import report_page, report_pdf
 from eye_dx_core.dataset.phantom_folders import write_phantom_photo
 from eye_dx_core.errors import EyeDxError, FilesUnavailable, NotFound
-from eye_dx_core.files.folders import FolderFiles, draft_of
+from eye_dx_core.files.folders import FolderFiles
 from eye_dx_core.inference.sources.folders import FolderPhotos
 from eye_dx_core.queue.memory import MemoryQueue
 from eye_dx_core.queue.port import Message
@@ -19,7 +19,7 @@ from eye_dx_core.schema.case import Laterality
 from tests.builders import NOON, a_case, a_diagnosis
 
 DAY = timedelta(days=1)
-REPORT_FILES = {f"reports/case-old.{kind}{draft}" for kind in ("html", "pdf") for draft in ("", ".draft")}
+REPORT_FILES = {f"reports/case-old.{kind}{draft}" for kind in ("html", "pdf") for draft in ("", ".0a1b.draft", ".c2d3.draft")}
 
 
 class Clinic:
@@ -46,8 +46,8 @@ class Clinic:
         self.records.add_case(case.model_copy(update={"received_at": NOON + received, "screening": screening}), b"raw")
         self.records.add_diagnosis(a_diagnosis(case_id), [])
         for name in (report_page(case_id), report_pdf(case_id)):
-            for one in (self.folder / name, draft_of(self.folder / name)):
-                one.write_text("测试甲", encoding="utf-8")
+            for draft in ("", ".0a1b.draft", ".c2d3.draft"):
+                (self.folder / f"{name}{draft}").write_text("测试甲", encoding="utf-8")
 
     def forget(self, terms: Terms) -> Forgotten:
         return forget_after_terms(self.queue, self.records, terms, shelves=self.shelves, actor="night", now=lambda: NOON)
@@ -89,6 +89,28 @@ def test_while_pages_cannot_be_deleted_the_patient_stays_for_another_try(clinic:
 
     assert clinic.erase("P-old", with_photos=True).cases == 1
     assert list(clinic.folder.rglob("*case-old*")) == []
+
+
+def test_a_page_that_comes_back_after_its_patient_was_erased_goes_in_the_night(clinic: Clinic):
+    before = clinic.files()
+    clinic.erase("P-old", with_photos=False)
+    for name in (report_page("case-old"), report_pdf("case-old"), report_pdf("case-unknown"), "reports/notes.txt"):
+        (clinic.folder / name).write_text("测试甲", encoding="utf-8")
+
+    assert clinic.forget(Terms()) == Forgotten(pages=3)
+
+    assert clinic.files() == before - REPORT_FILES | {"reports/notes.txt"}
+    assert [(one.action, one.subject, one.details) for one in clinic.records.audit()][1:] == [
+        ("delete_pages", "2 cases", {"pages_deleted": 3})
+    ]
+    assert clinic.forget(Terms()) == Forgotten()
+
+
+def test_records_that_know_nothing_do_not_cost_every_page(clinic: Clinic):
+    before, clinic.records = clinic.files(), MemoryRecords()
+
+    assert clinic.forget(Terms()) == Forgotten()
+    assert clinic.files() == before
 
 
 def test_no_file_is_deleted_that_is_not_a_photograph_of_the_screening(clinic: Clinic):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from eye_dx_core.files.folders import FolderFiles
 from eye_dx_core.housekeeping import leftovers
 from eye_dx_core.housekeeping.leftovers import Swept
 from eye_dx_core.housekeeping.sweeping import file_sweeps, sweep_models
@@ -88,6 +89,18 @@ def test_a_draft_goes_when_its_writer_must_be_gone(tmp_path: Path):
 
     assert leftovers.sweep_drafts([tmp_path], at=NOW).deleted == 1
     assert (cut_off.exists(), in_work.exists(), page.exists()) == (False, True, True)
+
+
+def test_drafts_are_swept_wherever_finished_files_lie(tmp_path: Path):
+    settings = Settings(state_dir=tmp_path)
+    files = FolderFiles(settings.data)
+    names = ("reports/case-1.html", "daily/2026-03-02.md", "shadow/1-against-2.md", "prepared/corrections/rows.csv")
+    for name in names:
+        files.write(name, b"whole")
+        write(settings.data / f"{name}.0a1b.draft")
+
+    assert file_sweeps(settings, MemoryRegistry(tmp_path / "registry"), at=NOW)["drafts"]().deleted == len(names)
+    assert {path.relative_to(settings.data).as_posix() for path in settings.data.rglob("*") if path.is_file()} == set(names)
 
 
 def test_a_long_log_keeps_its_end_by_whole_lines_and_its_writer_goes_on(tmp_path: Path):
