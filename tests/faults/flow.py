@@ -33,7 +33,7 @@ class Flow:
         """Return while the rest is still on its way, so that what a test breaks now is in use."""
         least = round(self.messages * share)
         assert wait_for(lambda: self.read() >= least, PATIENCE_SECONDS), self.errors()
-        assert self.read() < self.messages, "everything went through before the fault: use more messages"
+        assert self._sender.poll() is None, "everything was sent before the fault: use more messages"
 
     def wait_for_complaints(self, text: str) -> None:
         """Both processes say what they wait for."""

@@ -20,6 +20,7 @@ from tests.services import open_queue, open_records
 
 NAMES = QueueNames()
 PAUSE_SECONDS = 0.01
+SENDER_PAUSE_SECONDS = 0.05  # however slowly the worker starts, the sender must still be at it when something breaks
 
 
 def now() -> datetime:
@@ -35,7 +36,7 @@ def send(queue_url: str, said: Path, first: int, count: int) -> None:
             while waiting:
                 queue.publish(NAMES.screenings, waiting[0])
                 waiting.pop(0)
-                time.sleep(PAUSE_SECONDS)
+                time.sleep(SENDER_PAUSE_SECONDS)
         except ServiceUnavailable as error:
             tell(said, error)
 
