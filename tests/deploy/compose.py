@@ -24,6 +24,11 @@ def read_env_file() -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
 
 
+def needed_variables() -> set[str]:
+    """What an engine refuses to start without."""
+    return set(re.findall(r"\$\{(\w+):\?\}", (DEPLOY / "compose.yaml").read_text(encoding="utf-8")))
+
+
 def read_image() -> dict[str, str]:
     """Environment of the image."""
     text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")

@@ -1,6 +1,5 @@
 """deploy/compose.yaml, Dockerfile and env.example say what the program knows."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -10,10 +9,9 @@ from typer.testing import CliRunner
 
 from eye_dx_cli.main import app
 from eye_dx_core.settings import Settings
-from tests.deploy.compose import DEPLOY, PROJECT, ours, read_compose, read_env_file, read_image
+from tests.deploy.compose import DEPLOY, PROJECT, needed_variables, ours, read_compose, read_env_file, read_image
 
-NEEDED = set(re.findall(r"\$\{(\w+):\?\}", (DEPLOY / "compose.yaml").read_text(encoding="utf-8")))
-GIVEN = {name: value or ("a value" if name in NEEDED else "") for name, value in read_env_file().items()}
+GIVEN = {name: value or ("a value" if name in needed_variables() else "") for name, value in read_env_file().items()}
 OURS = ours(read_compose(GIVEN)["services"])
 
 

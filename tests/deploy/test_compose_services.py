@@ -19,7 +19,7 @@ from eye_dx_core.schema.case import Laterality
 from eye_dx_core.settings import Settings
 from tests.builders import a_nested_body
 from tests.checkpoints import a_checkpoint
-from tests.deploy.compose import DEPLOY, Service, ours, read_compose, read_env_file, stop_all
+from tests.deploy.compose import DEPLOY, Service, needed_variables, ours, read_compose, read_env_file, stop_all
 from tests.faults.installation import GOOD
 from tests.faults.own_servers import free_port, own_cluster, own_rabbit
 from tests.services import A_KEY, wait_for
@@ -98,7 +98,7 @@ def invented_values() -> dict[str, str]:
     if caddy:
         hashed = subprocess.run([caddy, "hash-password", "--plaintext", OPERATOR[1]], capture_output=True, text=True, check=True).stdout
         given["OPERATOR_PASSWORD_HASH"] = hashed.strip()
-    return {name: value or SECRET for name, value in given.items()}
+    return {name: value or (SECRET if name in needed_variables() else "") for name, value in given.items()}
 
 
 def publish_screenings(stack: dict[str, Service], folder: Path) -> int:
