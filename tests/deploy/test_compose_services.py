@@ -104,7 +104,9 @@ def invented_values() -> dict[str, str]:
 def publish_screenings(stack: dict[str, Service], folder: Path) -> int:
     """Promote a champion, as its server lets us, and send photographs by the broker; how many results came out."""
     told = {
-        name.removeprefix("EYE_DX_").lower(): value for name, value in stack["worker"].environment.items() if name.startswith("EYE_DX_")
+        name.removeprefix("EYE_DX_").lower(): value
+        for name, value in stack["worker"].environment.items()
+        if name.startswith("EYE_DX_") and value
     }
     settings = Settings.model_validate(told)
     registry = wiring.open_registry(settings)
