@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.capacity_model import CLINIC, HOUR, Doctors, Readers, clinic_day, steady, waits_for_doctor, waits_for_result
+from benchmarks.capacity_model import CLINIC, HOUR, POLL_SECONDS, Doctors, Readers, clinic_day, steady, waits_for_doctor, waits_for_result
 from eye_dx_core.dataset.phantom_folders import write_phantom_photo
 from eye_dx_core.model.vit import TRUNKS
 from eye_dx_core.queue.port import Message
@@ -30,6 +30,7 @@ from eye_dx_core.schema.case import Laterality
 from eye_dx_core.schema.message import parse_screening
 from eye_dx_core.settings import adopt_environment
 from eye_dx_dagster.defs.diagnosis.jobs import READ_TOGETHER
+from eye_dx_dagster.defs.diagnosis.sensors import INTERVAL_SECONDS
 from tests.builders import a_nested_body
 from tests.faults.installation import Installation
 from tests.faults.own_servers import own_rabbit
@@ -99,12 +100,12 @@ def measure(site: Site) -> tuple[Readers, int]:
     single = float(np.median(site.waits(np.arange(SINGLES) * 3.3, 1)))
     burst = float(site.waits(np.zeros(BURST), 1 + SINGLES).max())
     passes = BURST / READ_TOGETHER
-    # Two equations: a burst is all its cases and passes; a single screening is one of each, and half a pause of half a second.
-    case_seconds = (burst - passes * (single - 0.25)) / (BURST - passes)
-    pass_seconds = max(0.0, single - 0.25 - case_seconds)
+    # Two equations: a burst is all its cases and passes; a single screening is one of each, and half a pause between two looks.
+    case_seconds = (burst - passes * (single - POLL_SECONDS / 2)) / (BURST - passes)
+    pass_seconds = max(0.0, single - POLL_SECONDS / 2 - case_seconds)
     print(f"one run, two photographs a screening: {case_seconds * 1000:.0f} ms a case, {pass_seconds * 1000:.0f} ms a pass,", end=" ")
     print(f"{cold:.1f} s for the first of the day, {single:.2f} s for a single one, {BURST / burst:.1f} cases a second at most")
-    return Readers(1, case_seconds, pass_seconds, start_seconds=cold - single - 2.5), 1 + SINGLES + BURST
+    return Readers(1, case_seconds, pass_seconds, start_seconds=cold - single - INTERVAL_SECONDS / 2), 1 + SINGLES + BURST
 
 
 def check(site: Site, readers: Readers, sent: int, seconds: float, rng: np.random.Generator, plots: Path | None) -> None:

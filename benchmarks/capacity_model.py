@@ -14,7 +14,8 @@ from eye_dx_dagster.defs.diagnosis.sensors import INTERVAL_SECONDS
 HOUR = 3600.0
 CLINIC = {8: 1.5, 9: 2.0, 10: 2.0, 11: 1.0, 13: 1.0, 14: 1.5, 15: 1.5, 16: 1.0}
 """How busy each hour of a screening day is, relative to the others: our assumption, mornings first."""
-_POLL_SECONDS = 0.5
+POLL_SECONDS = 0.5
+"""How often a ready run looks, as `standby.stand_by` does."""
 _Events = Generator[simpy.Event, None, None]
 
 
@@ -77,7 +78,7 @@ def waits_for_result(arrivals: NDArray[np.float64], readers: Readers, rng: np.ra
                     yield env.timeout(rng.uniform(0, INTERVAL_SECONDS) + readers.start_seconds)
                     ready_until = env.now + readers.linger_seconds
                 elif env.now <= ready_until:
-                    yield env.timeout(rng.uniform(0, _POLL_SECONDS))
+                    yield env.timeout(rng.uniform(0, POLL_SECONDS))
                 continue
             taken = [waiting.popleft() for _ in range(min(len(waiting), READ_TOGETHER))]
             yield env.timeout(readers.pass_seconds + readers.case_seconds * len(taken))

@@ -1,7 +1,7 @@
 """`python -m eye_dx_dagster.cluster`: one worker, and the process that starts it again when it is killed.
 
 Takes the options of `celery worker`. What runs need is imported once, here; the worker is a fork of this process and its pool forks of
-the worker, so that they share the memory, and a worker that was killed is back in a moment instead of after half a minute.
+the worker, so that they share the memory, and a worker that was killed is back in a moment instead of after all of that.
 """
 
 import ctypes

@@ -28,7 +28,6 @@ _ANSWER_SECONDS, _SILENCE_SECONDS = 1.0, 60.0
 messages come again, before every worker has found it again."""
 
 app = configure(make_app({"broker": get_settings().celery_broker_address, "backend": "disabled://"}))
-app.conf.imports = ("eye_dx_dagster.definitions",)  # loaded once, before the worker forks: its processes share it
 execute_run = create_execute_job_task(app)
 
 
