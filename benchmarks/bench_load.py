@@ -101,7 +101,7 @@ def run(settings: Settings, queue: Queue, records: Records, predictor: Predictor
             done = casework.diagnose_waiting(
                 records, predictor, photos, outlet=outlet, limit=limit, micro_batch=settings.micro_batch, lease_seconds=120, now=now
             )
-            deliver_outbox(queue, records, limit=limit, now=now)
+            deliver_outbox(queue, records, now=now)
             left -= len(done)
         rates.append((screenings // 10) / (time.perf_counter() - started))
         memory.append(process.memory_info().rss)

@@ -96,7 +96,7 @@ class Settings(BaseSettings):
 
     lease_seconds: float = Field(default=120, gt=0, description="How long a claimed message or case belongs to one worker.")
     delivery_limit: int = Field(default=5, ge=1, description="Deliveries before a message becomes a dead letter.")
-    drain_limit: int = Field(default=500, ge=1, description="Messages that are taken in, or sent, at one go.")
+    drain_limit: int = Field(default=500, ge=1, description="Messages that are taken in at one go.")
     linger_seconds: float = Field(
         default=300,
         ge=0,

@@ -198,34 +198,41 @@ class MemoryRecords(MemoryDesk, MemoryShadows):
         held = self._held.get(case_id)
         return held.report if held else None
 
-    def unsent_messages(self, *, limit: int) -> tuple[OutboxMessage, ...]:
+    def claim_unsent(self, *, limit: int, lease_seconds: float) -> tuple[OutboxMessage, ...]:
         """See the port."""
         with self._lock:
-            waiting = [message for message in self._outbox.values() if message.sent_at is None and self._is_due(message)]
-            cases: dict[str, list[OutboxMessage]] = {}
-            for message in waiting:  # a dictionary keeps the order in which the messages of a case were added
-                cases.setdefault(message.case_id, []).append(message)
-            order = sorted(
-                cases.values(), key=lambda of_case: (_failures(of_case), min(one.created_at for one in of_case), of_case[0].case_id)
-            )
-            return tuple(message for of_case in order for message in of_case)[:limit]
+            claimed = self._next_messages()[:limit]
+            until = time.time() + min(lease_seconds, FARTHEST_SECONDS)
+            self._due |= {message.message_id: until for message in claimed}
+            return tuple(claimed)
 
-    def _is_due(self, message: OutboxMessage) -> bool:
-        return _is_over(self._due.get(message.case_id, 0.0))
+    def _next_messages(self) -> list[OutboxMessage]:
+        first: dict[str, OutboxMessage] = {}
+        for message in self._outbox.values():  # a dictionary keeps the order in which the messages of a case were added
+            if message.sent_at is None:
+                first.setdefault(message.case_id, message)
+        due = [message for message in first.values() if _is_over(self._due.get(message.message_id, 0.0))]
+        return sorted(due, key=lambda message: (message.attempts, message.created_at, message.case_id))
+
+    def release_messages(self, message_ids: Sequence[str]) -> None:
+        """See the port."""
+        with self._lock:
+            for message_id in message_ids:
+                self._due.pop(message_id, None)
 
     def mark_sent(self, message_id: str, *, sent_at: datetime) -> None:
         """See the port."""
         with self._lock:
-            message = self._outbox[message_id]
-            changes = {"sent_at": sent_at, "attempts": message.attempts + 1, "last_error": None}
-            self._outbox[message_id] = message.model_copy(update=changes)
+            if (message := self._outbox.get(message_id)) is not None:
+                changes = {"sent_at": sent_at, "attempts": message.attempts + 1, "last_error": None}
+                self._outbox[message_id] = message.model_copy(update=changes)
 
     def mark_failed(self, message_id: str, *, reason: str) -> None:
         """See the port."""
         with self._lock:
-            message = self._outbox[message_id]
-            self._outbox[message_id] = message.model_copy(update={"attempts": message.attempts + 1, "last_error": reason})
-            self._due[message.case_id] = time.time() + pause_after(message.attempts + 1)
+            if (message := self._outbox.get(message_id)) is not None:
+                self._outbox[message_id] = message.model_copy(update={"attempts": message.attempts + 1, "last_error": reason})
+                self._due[message_id] = time.time() + pause_after(message.attempts + 1)
 
     def add_rejection(self, rejection: Rejection) -> None:
         """See the port."""
@@ -306,7 +313,7 @@ class MemoryRecords(MemoryDesk, MemoryShadows):
             return Work(
                 to_diagnose=any(one.is_free for one in undiagnosed),
                 to_report=any(one.is_free for one in unreported),
-                to_send=bool(self.unsent_messages(limit=1)),
+                to_send=bool(self._next_messages()),
             )
 
     def _waiting(self) -> tuple[list[HeldCase], list[HeldCase]]:
@@ -427,7 +434,3 @@ class MemoryRecords(MemoryDesk, MemoryShadows):
 
 def _oldest(waiting: list[HeldCase]) -> datetime | None:
     return min((one.case.received_at for one in waiting), default=None)
-
-
-def _failures(messages: list[OutboxMessage]) -> int:
-    return max(message.attempts for message in messages)

@@ -184,20 +184,24 @@ class Records(Custody, Desk, Accounts, Figures, Shadows, Protocol):
         """The report of a case, or None."""
         ...
 
-    def unsent_messages(self, *, limit: int) -> tuple[OutboxMessage, ...]:
-        """Outbox messages that were never confirmed and are due: the cases with the fewest failures first, then the oldest.
+    def claim_unsent(self, *, limit: int, lease_seconds: float) -> tuple[OutboxMessage, ...]:
+        """Take messages that were never confirmed and are due; nobody else gets them until the lease runs out.
 
-        So what nobody takes cannot hold up the rest, and the messages of one case stay in the order they were added in,
-        whatever the clock said.
+        Of each case only the first that is unsent: so its messages go out in the order they were added in, whatever the clock said.
+        Those with the fewest failures come first, then the oldest: what nobody takes cannot hold up the rest.
         """
         ...
 
+    def release_messages(self, message_ids: Sequence[str]) -> None:
+        """Give claimed messages back at once; it does not count as an attempt."""
+        ...
+
     def mark_sent(self, message_id: str, *, sent_at: datetime) -> None:
-        """Note that the broker confirmed a message."""
+        """Note that the broker confirmed a message. One that was erased meanwhile is let be, here and in `mark_failed`."""
         ...
 
     def mark_failed(self, message_id: str, *, reason: str) -> None:
-        """Note an attempt that failed and why; the case's messages wait for `pause_after` so many attempts."""
+        """Note an attempt that failed and why; the message waits for `pause_after` so many attempts, and its case's next ones behind it."""
         ...
 
     def add_rejection(self, rejection: Rejection) -> None:

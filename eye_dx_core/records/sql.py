@@ -210,24 +210,36 @@ class SqlRecords(SqlCustody, SqlDaily, SqlDesk, SqlAccounts, SqlShadows):
         content = self._find_content(select(reports.c.sealed).where(reports.c.case_id == case_id))
         return DiagnosisReport.model_validate_json(content) if content else None
 
-    def unsent_messages(self, *, limit: int) -> tuple[OutboxMessage, ...]:
+    def claim_unsent(self, *, limit: int, lease_seconds: float) -> tuple[OutboxMessage, ...]:
         """See the port."""
-        of_case = outbox.c.case_id
-        unsent = (
-            select(
-                outbox,
-                func.max(outbox.c.attempts).over(partition_by=of_case).label("failures"),
-                func.min(outbox.c.created_at).over(partition_by=of_case).label("case_created_at"),
-                func.max(outbox.c.due_at).over(partition_by=of_case).label("case_due_at"),
-            )
-            .where(outbox.c.sent_at.is_(None))
-            .subquery()
+        now = time.time()
+        due = (
+            select(outbox)
+            .where(_is_next(now))
+            .order_by(outbox.c.attempts, outbox.c.created_at, outbox.c.case_id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
         )
-        due = select(unsent).where(is_over(unsent.c.case_due_at, time.time()))
-        order = (unsent.c.failures, unsent.c.case_created_at, unsent.c.case_id, unsent.c.position)
-        with database_errors("records"), reading(self._engine) as connection:
-            rows = connection.execute(due.order_by(*order).limit(limit)).all()
-        return tuple(to_outbox(row, self._vault) for row in rows)
+        with database_errors("records"), writing(self._engine) as connection:
+            rows = connection.execute(due).all()
+            claim = update(outbox).where(outbox.c.message_id.in_([row.message_id for row in rows]))
+            connection.execute(claim.values(due_at=now + min(lease_seconds, FARTHEST_SECONDS)))
+        return tuple(message for row in rows if (message := self._open_message(row)) is not None)
+
+    def _open_message(self, row: Row[Any]) -> OutboxMessage | None:
+        """A claimed message; None for one that no key opens: it fails, and the others go out."""
+        try:
+            return to_outbox(row, self._vault)
+        except BadSettings as error:
+            _log.error("%s of case %s cannot be opened: sealed with another key, or damaged on the disk", row.type, row.case_id)
+            self.mark_failed(row.message_id, reason=str(error))
+            return None
+
+    def release_messages(self, message_ids: Sequence[str]) -> None:
+        """See the port."""
+        held = update(outbox).where(outbox.c.message_id.in_(message_ids), outbox.c.sent_at.is_(None))
+        with database_errors("records"), writing(self._engine) as connection:
+            connection.execute(held.values(due_at=0.0))
 
     def mark_sent(self, message_id: str, *, sent_at: datetime) -> None:
         """See the port."""
@@ -237,13 +249,12 @@ class SqlRecords(SqlCustody, SqlDaily, SqlDesk, SqlAccounts, SqlShadows):
 
     def mark_failed(self, message_id: str, *, reason: str) -> None:
         """See the port."""
-        failed = select(outbox.c.case_id, outbox.c.attempts).where(outbox.c.message_id == message_id).with_for_update()
+        this = outbox.c.message_id == message_id
         with database_errors("records"), writing(self._engine) as connection:
-            case_id, attempts = connection.execute(failed).one()
-            counted = {"attempts": attempts + 1, "last_error": reason}
-            connection.execute(update(outbox).where(outbox.c.message_id == message_id).values(counted))
-            waiting = update(outbox).where(outbox.c.case_id == case_id, outbox.c.sent_at.is_(None))
-            connection.execute(waiting.values(due_at=time.time() + pause_after(attempts + 1)))
+            attempts = connection.execute(select(outbox.c.attempts).where(this).with_for_update()).scalar()
+            if attempts is not None:
+                due_at = time.time() + pause_after(attempts + 1)
+                connection.execute(update(outbox).where(this).values(attempts=attempts + 1, due_at=due_at, last_error=reason))
 
     def add_rejection(self, rejection: Rejection) -> None:
         """See the port."""
@@ -324,7 +335,7 @@ class SqlRecords(SqlCustody, SqlDaily, SqlDesk, SqlAccounts, SqlShadows):
         anything = select(
             exists().where(_is_claimable(RECEIVED, now)),
             exists().where(_is_claimable(REVIEWED, now)),
-            exists().where(outbox.c.sent_at.is_(None), is_over(outbox.c.due_at, now)),
+            exists().where(_is_next(now)),
         )
         with database_errors("records"), reading(self._engine) as connection:
             to_diagnose, to_report, to_send = connection.execute(anything).one()
@@ -360,6 +371,13 @@ def _is_new(case: Case, known_body_sha256: str) -> bool:
 
 def _is_claimable(state: str, now: float) -> ColumnElement[bool]:
     return (cases.c.state == state) & is_over(cases.c.claimed_until, now) & (cases.c.attempts < MAX_ATTEMPTS)
+
+
+def _is_next(now: float) -> ColumnElement[bool]:
+    """Whether a message is the first of its case that is unsent, and due."""
+    earlier = outbox.alias("earlier")
+    first = ~exists().where(earlier.c.case_id == outbox.c.case_id, earlier.c.sent_at.is_(None), earlier.c.position < outbox.c.position)
+    return outbox.c.sent_at.is_(None) & is_over(outbox.c.due_at, now) & first
 
 
 def _is_stuck() -> ColumnElement[bool]:

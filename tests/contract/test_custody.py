@@ -53,7 +53,7 @@ def test_an_erased_patient_is_gone_and_a_repeat_revives_nothing(records: Records
         with pytest.raises(NotFound):
             look("case-1")
     assert (records.find_diagnosis("case-1"), records.find_review("case-1"), records.find_report("case-1")) == (None, None, None)
-    assert [one.case_id for one in records.unsent_messages(limit=9)] == ["case-3", "case-3"]
+    assert [one.case_id for one in records.claim_unsent(limit=9, lease_seconds=60)] == ["case-3"]
     assert records.add_case(a_case("case-1"), b"raw") is False
     assert records.claim_undiagnosed(limit=9, lease_seconds=60) == ()
     assert records.add_diagnosis(a_diagnosis("case-1"), []) is False

@@ -196,7 +196,7 @@ def test_an_addendum_is_added_once_to_a_reported_case_and_goes_out(records: Reco
     assert records.add_addendum(second, [], event=an_event("add", case_id)) is True
     assert records.add_addendum(first, [an_announcement(case_id, "again")], event=an_event("add", case_id)) is False
     assert records.addenda(case_id) == (first, second)
-    assert len(records.unsent_messages(limit=9)) == 2
+    assert len(records.get_case_record(case_id).outbox) == 2
     assert len(list(records.audit())) == 2
 
 

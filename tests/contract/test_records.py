@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -54,6 +55,16 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def an_announcement(case_id: str = "case-1", kind: str = "ai-result") -> OutboxMessage:
     return OutboxMessage(message_id=f"{kind}-{case_id}", case_id=case_id, queue="eye_dx_ai_results", type=kind, body=b"{}", created_at=NOON)
+
+
+def add_announced(records: Records, case_id: str, *kinds: str) -> None:
+    """A case with a diagnosis and messages that announce it."""
+    records.add_case(a_case(case_id), b"{}")
+    records.add_diagnosis(a_diagnosis(case_id), [an_announcement(case_id, kind) for kind in kinds or ("ai-result",)])
+
+
+def ids(messages: Sequence[OutboxMessage]) -> list[str]:
+    return [message.message_id for message in messages]
 
 
 def test_a_case_comes_back_as_it_was_stored(records: Records):
@@ -196,7 +207,7 @@ def test_a_case_has_one_diagnosis_and_its_announcement(records: Records):
     assert records.add_diagnosis(a_diagnosis(), [an_announcement()]) is True
     assert records.add_diagnosis(a_diagnosis(), [an_announcement()]) is False
     assert records.find_diagnosis("case-1") == a_diagnosis()
-    assert records.unsent_messages(limit=10) == (an_announcement(),)
+    assert records.claim_unsent(limit=10, lease_seconds=60) == (an_announcement(),)
 
 
 def test_a_case_goes_from_diagnosis_over_review_to_report(records: Records):
@@ -243,32 +254,94 @@ def test_a_review_id_with_other_content_is_a_conflict(records: Records):
 
 
 def test_an_outbox_message_waits_until_it_is_marked_sent(records: Records):
-    records.add_case(a_case(), b"{}")
-    records.add_diagnosis(a_diagnosis(), [an_announcement()])
-    assert records.unsent_messages(limit=1) == (an_announcement(),)
+    add_announced(records, "case-1")
+    assert records.claim_unsent(limit=1, lease_seconds=0) == (an_announcement(),)
+    assert records.find_work().to_send is True
 
     records.mark_sent("ai-result-case-1", sent_at=NOON)
 
-    assert records.unsent_messages(limit=1) == ()
+    assert records.claim_unsent(limit=1, lease_seconds=0) == ()
     assert records.find_work().to_send is False
     assert records.get_case_record("case-1").outbox[0].sent_at == NOON
 
 
+def test_a_claimed_message_is_given_to_nobody_else_until_it_is_released_or_its_lease_is_over(records: Records, clock: Clock):
+    add_announced(records, "case-1")
+    add_announced(records, "case-2")
+
+    assert ids(records.claim_unsent(limit=1, lease_seconds=60)) == ["ai-result-case-1"]
+    assert ids(records.claim_unsent(limit=9, lease_seconds=60)) == ["ai-result-case-2"]
+    assert (records.claim_unsent(limit=9, lease_seconds=60), records.find_work().to_send) == ((), False)
+    records.release_messages(["ai-result-case-2"])
+    assert records.find_work().to_send is True
+    assert ids(records.claim_unsent(limit=9, lease_seconds=60)) == ["ai-result-case-2"]
+    clock.advance(61)
+    (first, second) = records.claim_unsent(limit=9, lease_seconds=60)
+    assert (first.message_id, second.message_id) == ("ai-result-case-1", "ai-result-case-2")
+    assert (first.attempts, records.backlog().unsent) == (0, 2)
+
+
+def test_the_next_message_of_a_case_goes_out_only_when_the_one_before_it_has(records: Records):
+    add_announced(records, "case-1", "ai-result", "report")
+
+    assert ids(records.claim_unsent(limit=9, lease_seconds=60)) == ["ai-result-case-1"]
+    assert (records.claim_unsent(limit=9, lease_seconds=60), records.find_work().to_send) == ((), False)
+    records.mark_sent("ai-result-case-1", sent_at=NOON)
+    assert ids(records.claim_unsent(limit=9, lease_seconds=60)) == ["report-case-1"]
+    records.mark_sent("report-case-1", sent_at=NOON)
+    records.release_messages(["report-case-1"])
+    assert (records.claim_unsent(limit=9, lease_seconds=60), records.backlog().unsent) == ((), 0)
+
+
 def test_what_failed_pauses_with_all_messages_of_its_case_and_never_holds_up_the_rest(records: Records, clock: Clock):
     for number in range(4):
-        records.add_case(a_case(f"case-{number}"), b"{}")
-        kinds = ("ai-result", "later") if number == 0 else ("ai-result",)
-        records.add_diagnosis(a_diagnosis(f"case-{number}"), [an_announcement(f"case-{number}", kind) for kind in kinds])
+        add_announced(records, f"case-{number}", *(("ai-result", "later") if number == 0 else ("ai-result",)))
     for number in (0, 1):
         records.mark_failed(f"ai-result-case-{number}", reason="no such queue")
 
-    assert [one.message_id for one in records.unsent_messages(limit=10)] == ["ai-result-case-2", "ai-result-case-3"]
+    assert ids(records.claim_unsent(limit=10, lease_seconds=0)) == ["ai-result-case-2", "ai-result-case-3"]
     clock.advance(pause_after(1) + 1)
-    order = [one.message_id for one in records.unsent_messages(limit=10)]
-    assert order == ["ai-result-case-2", "ai-result-case-3", "ai-result-case-0", "later-case-0", "ai-result-case-1"]
-    assert [one.case_id for one in records.unsent_messages(limit=2)] == ["case-2", "case-3"]
+    order = ids(records.claim_unsent(limit=10, lease_seconds=0))
+    assert order == ["ai-result-case-2", "ai-result-case-3", "ai-result-case-0", "ai-result-case-1"]
+    assert ids(records.claim_unsent(limit=2, lease_seconds=0)) == ["ai-result-case-2", "ai-result-case-3"]
     assert records.get_case_record("case-1").outbox[0].attempts == 1
     assert records.get_case_record("case-1").outbox[0].last_error == "no such queue"
+
+
+def test_several_that_deliver_at_once_get_no_message_twice(records: Records):
+    for number in range(60):
+        add_announced(records, f"case-{number:02}", "ai-result", "report")
+    taken: list[list[str]] = [[] for _ in range(4)]
+
+    def deliver(mine: list[str]) -> None:
+        while claimed := records.claim_unsent(limit=5, lease_seconds=60):
+            for message in claimed:
+                mine.append(message.message_id)
+                records.mark_sent(message.message_id, sent_at=NOON)
+
+    threads = [threading.Thread(target=deliver, args=(mine,)) for mine in taken]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    deliver(taken[0])  # what came up behind another's message when all had looked
+
+    sent = [message_id for mine in taken for message_id in mine]
+    assert len(sent) == len(set(sent)) == 120
+    assert records.backlog().unsent == 0
+
+
+def test_a_message_erased_while_it_is_sent_is_let_be(records: Records):
+    add_announced(records, "case-1")
+    (claimed,) = records.claim_unsent(limit=1, lease_seconds=60)
+    erased = AuditEvent(at=NOON, actor="test", action="erase", subject="p")
+    assert records.erase_patient("P2025001", erased) == ("case-1",)
+
+    records.mark_failed(claimed.message_id, reason="no such queue")
+    records.mark_sent(claimed.message_id, sent_at=NOON)
+    records.release_messages([claimed.message_id])
+
+    assert records.backlog().unsent == 0
 
 
 def test_pauses_grow_and_end_at_an_hour():
@@ -281,7 +354,10 @@ def test_the_messages_of_a_case_keep_their_order_when_the_clock_goes_back(record
     records.add_review(a_review())
     records.add_report(a_report(), [an_announcement(kind="report").model_copy(update={"created_at": NOON - DAY})])
 
-    assert [one.type for one in records.unsent_messages(limit=2)] == ["ai-result", "report"]
+    (first,) = records.claim_unsent(limit=2, lease_seconds=60)
+    records.mark_sent(first.message_id, sent_at=NOON)
+    (second,) = records.claim_unsent(limit=2, lease_seconds=60)
+    assert (first.type, second.type) == ("ai-result", "report")
 
 
 def test_a_claim_from_before_the_clock_went_back_is_over(records: Records, clock: Clock):
@@ -493,7 +569,7 @@ def test_what_runs_and_sensors_ask_reads_an_index_however_much_is_stored(url: st
     records.find_work()
     records.claim_undiagnosed(limit=8, lease_seconds=60)
     records.claim_unreported(limit=1, lease_seconds=60)
-    records.unsent_messages(limit=20)
+    records.claim_unsent(limit=20, lease_seconds=60)
     records.find_case_id(external_id="x", source_queues=("q",))
     records.add_case(a_case(), b"{}")
     records.close()
@@ -504,5 +580,6 @@ def test_what_runs_and_sensors_ask_reads_an_index_however_much_is_stored(url: st
     with engine.connect() as connection:
         for statement, given in looked:
             plan = [str(row[-1]) for row in connection.exec_driver_sql(explain + statement, given)]
+            plan = [line for line in plan if "ix_outbox_attempts_created_at" not in line]  # it holds what is unsent alone
             assert not any(slow in line and ("cases" in line or "outbox" in line) for line in plan), (statement, plan)
     engine.dispose()

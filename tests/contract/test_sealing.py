@@ -3,14 +3,14 @@
 import json
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import select, text, update
 
 from eye_dx_core.errors import BadSettings, NotFound
 from eye_dx_core.records import migrating
-from eye_dx_core.records.engine import open_engine, writing
+from eye_dx_core.records.engine import open_engine, reading, writing
 from eye_dx_core.records.port import MAX_ATTEMPTS
 from eye_dx_core.records.sql import SqlRecords
-from eye_dx_core.records.tables import cases, metadata
+from eye_dx_core.records.tables import cases, metadata, outbox
 from eye_dx_core.vault import Vault, new_key
 from tests.builders import NOON, a_case, a_diagnosis, a_report, a_review
 from tests.contract.test_records import an_announcement
@@ -60,6 +60,27 @@ def test_a_case_that_cannot_be_opened_is_stuck_alone(url: str, caplog: pytest.Lo
     assert "case-1 cannot be opened" in caplog.text
     for _ in range(MAX_ATTEMPTS - 1):
         assert records.claim_undiagnosed(limit=3, lease_seconds=-1) == ()
+    records.close()
+
+
+def test_a_message_that_cannot_be_opened_waits_alone(url: str, caplog: pytest.LogCaptureFixture):
+    records = open_records(url)
+    for number in range(3):
+        records.add_case(a_case(f"case-{number}"), b"raw")
+        records.add_diagnosis(a_diagnosis(f"case-{number}"), [an_announcement(f"case-{number}")])
+    engine = open_engine(url)
+    with writing(engine) as connection:
+        connection.execute(update(outbox).where(outbox.c.case_id == "case-1").values(sealed=b"damaged"))
+
+    claimed = records.claim_unsent(limit=3, lease_seconds=0)
+
+    assert [one.case_id for one in claimed] == ["case-0", "case-2"]
+    assert "of case case-1 cannot be opened" in caplog.text
+    with reading(engine) as connection:
+        failed = connection.execute(select(outbox.c.attempts, outbox.c.last_error).where(outbox.c.case_id == "case-1")).one()
+    assert failed.attempts == 1
+    assert "key" in failed.last_error
+    engine.dispose()
     records.close()
 
 

@@ -75,7 +75,7 @@ def test_work_goes_on_where_it_was_left(url: str, kept: Mapping[str, Any]):
     with closing(upgraded(url, kept)) as records:
         assert [case.case_id for case in records.claim_undiagnosed(limit=9, lease_seconds=60)] == ["case-1"]
         assert [case.case_id for case in records.claim_unreported(limit=9, lease_seconds=60)] == ["case-3"]
-        unsent = {message.message_id for message in records.unsent_messages(limit=20)}
+        unsent = {message.message_id for message in records.claim_unsent(limit=20, lease_seconds=60)}
         assert {"ai-result-case-3", "ai-result-case-6", "report-case-4"} <= unsent
         assert "ai-result-case-4" not in unsent
         assert {item.case_id for item in records.work_list(WorkFilter(), now=NOON, limit=20).items} == {"case-2", "case-5", "case-6"}

@@ -113,7 +113,7 @@ def test_a_message_that_goes_is_named_by_our_id(kept: Kept):
     )
     records.add_diagnosis(a_diagnosis(), [announced])
 
-    deliver_outbox(queue, records, limit=10, now=lambda: NOON)
+    deliver_outbox(queue, records, now=lambda: NOON)
 
     (line,) = kept.lines
     assert (line["case_id"], line["message_id"]) == ("case-1", "m-1")

@@ -250,7 +250,7 @@ def test_what_the_broker_refused_goes_out_with_the_next_delivery_run(clinic: Cli
         now=utc_now,
     )
     with pytest.raises(ServiceUnavailable):
-        deliver_outbox(clinic.queue, clinic.records, limit=10, now=utc_now)
+        deliver_outbox(clinic.queue, clinic.records, now=utc_now)
     assert isinstance(clinic.tick(outbox_sensor), dg.RunRequest)
 
     clinic.queue.is_down = False

@@ -86,7 +86,7 @@ def test_an_old_undelivered_result_is_an_error_until_it_is_sent(ward: Ward):
     said = "1 unsent, the oldest since 2 h 5 min; the limit is 15 min"
     assert ward.broken(result) == {"every_result_is_delivered_in_time": ("ERROR", said)}
     assert metadata(result)["oldest_unsent_minutes"] == pytest.approx(125, abs=1)
-    deliver_outbox(ward.queue, ward.records, limit=10, now=utc_now)
+    deliver_outbox(ward.queue, ward.records, now=utc_now)
     assert ward.broken(ward.look()) == {}
 
 

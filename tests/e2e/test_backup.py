@@ -55,7 +55,7 @@ with open(sys.argv[2], "w") as confirmed:
         for case in records.claim_undiagnosed(limit=2, lease_seconds=1):
             diagnosis = a_diagnosis(case.case_id)
             records.add_diagnosis(diagnosis, [announce_diagnosis(case, diagnosis, names=names, now=now())])
-        deliver_outbox(queue, records, limit=2, now=now)
+        deliver_outbox(queue, records, now=now, lease_seconds=1)
 """
 
 BACKUP_THAT_DIES = """
@@ -97,7 +97,7 @@ def go_on(settings: Settings) -> tuple[list[str], set[str], set[str]]:
     with closing(wiring.open_queue(settings)) as queue, closing(wiring.open_records(settings)) as records:
         assert drain_screenings(queue, records, names=names, limit=10_000, now=lambda: datetime.now(UTC)).rejected == 0
         while records.find_work().to_send:
-            deliver_outbox(queue, records, limit=10_000, now=lambda: datetime.now(UTC))
+            deliver_outbox(queue, records, now=lambda: datetime.now(UTC))
         found = list(records.case_records(**EVER))
         announced = {message.message_id for record in found for message in record.outbox}
         delivered = {str(one.message.message_id) for one in queue.receive(names.ai_results, limit=10_000)}

@@ -46,7 +46,7 @@ predictor = Predictor(load_checkpoint(folder / "checkpoint"), model_name="m", mo
 drain_screenings(queue, records, names=names, limit=500, now=now)
 photos, outlet = PhotoIntake(FolderPhotos([folder], base=folder)), casework.DiagnosisOutlet(names)
 casework.diagnose_waiting(records, predictor, photos, outlet=outlet, limit=500, micro_batch=4, lease_seconds=1, now=now)
-deliver_outbox(queue, records, limit=500, now=now)
+deliver_outbox(queue, records, now=now, lease_seconds=1)
 records.close()
 queue.close()
 """

@@ -116,7 +116,7 @@ def test_hostile_messages_are_named_or_read_and_the_chain_lives(kind: str, tmp_p
         photos = PhotoIntake(FolderPhotos([], base=tmp_path))
         outlet = casework.DiagnosisOutlet(names)
         casework.diagnose_waiting(records, predictor, photos, outlet=outlet, limit=1_000, micro_batch=16, lease_seconds=60, now=_now)
-        deliver_outbox(queue, records, limit=1_000, now=_now)
+        deliver_outbox(queue, records, now=_now)
 
         stored = {record.case.message_id: record for record in records.case_records(**EVER)}
         reasons = {letter.message.message_id: letter.reason for letter in queue.dead_letters(limit=1_000)}

@@ -144,10 +144,10 @@ def run_chain(stack: Stack, queue: Queue, records: SqlRecords, reader: Predictor
         lease_seconds=LEASE_SECONDS,
         now=now,
     )
-    deliver_outbox(queue, records, limit=500, now=now)
+    deliver_outbox(queue, records, now=now, lease_seconds=LEASE_SECONDS)
     drain_reviews(queue, records, names=names, limit=500, now=now)
     casework.report_waiting(records, None, outlet=outlet, limit=500, lease_seconds=LEASE_SECONDS, now=now)
-    deliver_outbox(queue, records, limit=500, now=now)
+    deliver_outbox(queue, records, now=now, lease_seconds=LEASE_SECONDS)
 
 
 def run_and_die(stack: Stack, point: str) -> None:

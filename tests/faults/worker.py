@@ -58,7 +58,7 @@ def run(queue_url: str, records_url: str) -> None:
         try:
             drain_screenings(queue, records, names=NAMES, limit=50, now=now)
             read(records)
-            deliver_outbox(queue, records, limit=50, now=now)
+            deliver_outbox(queue, records, now=now, lease_seconds=1)
         finally:
             hang_up(queue)
     finally:

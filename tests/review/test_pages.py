@@ -347,7 +347,7 @@ def test_a_signed_case_takes_no_second_review_only_addenda_that_stand_in_the_pag
     assert "左眼亦有渗出" in added.text
     assert "左眼亦有渗出" in desk.reports.files.read("reports/case-1.html").decode()
     assert 'id="review"' not in added.text
-    assert "左眼亦有渗出" in desk.records.unsent_messages(limit=9)[-1].body.decode()
+    assert "左眼亦有渗出" in desk.records.get_case_record("case-1").outbox[-1].body.decode()
 
 
 def test_a_patients_link_opens_the_report_until_it_is_over_or_revoked(desk: Desk):

@@ -57,14 +57,12 @@ def diagnose(
 
 
 @dg.op(ins={"stored": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing), retry_policy=RETRY, tags={"domain": "delivery"})
-def deliver(
-    context: dg.OpExecutionContext, settings: dg.ResourceParam[Settings], queue: dg.ResourceParam[Queue], records: dg.ResourceParam[Records]
-) -> None:
+def deliver(context: dg.OpExecutionContext, queue: dg.ResourceParam[Queue], records: dg.ResourceParam[Records]) -> None:
     """Publish what waits in the outbox; a message counts as sent only after the broker confirmed it."""
     from eye_dx_core.queue.outbox import deliver_outbox
 
     with as_discreet_failures():
-        delivered = deliver_outbox(queue, records, limit=settings.drain_limit, now=utc_now)
+        delivered = deliver_outbox(queue, records, now=utc_now)
     context.add_output_metadata({"sent": delivered.sent, "failed": delivered.failed})
 
 
@@ -96,7 +94,7 @@ def stay_ready(
         if records.find_work().to_diagnose:
             diagnosed, _ = read_waiting_cases(context, settings, records, registry)
             context.log.info("%s cases read", diagnosed)
-        deliver_outbox(queue, records, limit=settings.drain_limit, now=utc_now)
+        deliver_outbox(queue, records, now=utc_now)
         is_busy = False
         return True
 

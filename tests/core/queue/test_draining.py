@@ -257,12 +257,12 @@ def test_a_review_whose_case_never_comes_waits_longer_each_time_and_is_then_set_
 def test_the_outbox_is_marked_only_after_the_confirm():
     queue, records = MemoryQueue(names=NAMES), records_with_announcement()
 
-    assert deliver_outbox(queue, records, limit=10, now=now).sent == 1
+    assert deliver_outbox(queue, records, now=now).sent == 1
     (delivery,) = queue.receive(NAMES.ai_results, limit=5)
     assert delivery.message.correlation_id == "case-1"
     assert delivery.message.timestamp == NOON
-    assert records.unsent_messages(limit=5) == ()
-    assert deliver_outbox(queue, records, limit=10, now=now).sent == 0
+    assert records.backlog().unsent == 0
+    assert deliver_outbox(queue, records, now=now).sent == 0
 
 
 def test_what_nobody_takes_waits_and_the_rest_goes_out():
@@ -276,11 +276,31 @@ def test_what_nobody_takes_waits_and_the_rest_goes_out():
     records.add_case(a_case("case-2"), b"{}")
     records.add_diagnosis(a_diagnosis("case-2"), [announce_diagnosis(a_case("case-2"), a_diagnosis("case-2"), names=NAMES, now=NOON)])
 
-    delivered = deliver_outbox(OneQueueMissing(names=NAMES), records, limit=10, now=now)
+    delivered = deliver_outbox(OneQueueMissing(names=NAMES), records, now=now)
 
     assert (delivered.sent, delivered.failed) == (1, 1)
     assert records.get_case_record("case-1").outbox[0].last_error == "no queue takes this message"
-    assert (records.backlog().unsent, records.unsent_messages(limit=5)) == (1, ())  # it waits for its pause to be over
+    assert (records.backlog().unsent, records.claim_unsent(limit=5, lease_seconds=60)) == (1, ())  # it waits for its pause to be over
+
+
+def test_what_a_broker_did_not_take_goes_out_as_soon_as_it_is_back():
+    class Gone(MemoryQueue):
+        def publish(self, queue: str, message: Message) -> None:
+            if message.correlation_id == "case-2":
+                raise ServiceUnavailable("the broker does not answer")
+            super().publish(queue, message)
+
+    records = records_with_announcement()
+    for case_id in ("case-2", "case-3"):
+        records.add_case(a_case(case_id), b"{}")
+        records.add_diagnosis(a_diagnosis(case_id), [announce_diagnosis(a_case(case_id), a_diagnosis(case_id), names=NAMES, now=NOON)])
+
+    with pytest.raises(ServiceUnavailable):
+        deliver_outbox(Gone(names=NAMES), records, now=now)
+
+    queue = MemoryQueue(names=NAMES)
+    assert deliver_outbox(queue, records, now=now).sent == 2
+    assert [one.message.correlation_id for one in queue.receive(NAMES.ai_results, limit=5)] == ["case-2", "case-3"]
 
 
 def records_with_announcement() -> MemoryRecords:
