@@ -29,7 +29,7 @@ def records(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Records]
         yield opened
         opened.close()
         return
-    with own_postgres() as postgres:
+    with own_postgres(migrated=True) as postgres:
         opened = open_records(postgres)
         yield opened
         opened.close()

@@ -95,7 +95,7 @@ def test_two_workers_side_by_side_read_no_case_twice(tmp_path: Path):
         assert [worker.wait(90) for worker in workers] == [0, 0]
 
         results = [delivery.message.message_id for delivery in queue.receive(names.ai_results, limit=500)]
-        assert len(set(results)) == 40
+        assert len(results) == len(set(results)) == 40
         assert queue.depth(names.screenings) == 0
 
 
