@@ -14,6 +14,7 @@ import psutil
 from eye_dx_cli.serving import daemon_command, prepare_state
 from eye_dx_core import wiring
 from eye_dx_core.dataset.phantom_folders import write_phantom_photo
+from eye_dx_core.errors import ServiceUnavailable
 from eye_dx_core.queue.port import Message, Queue
 from eye_dx_core.queue.topology import QueueNames
 from eye_dx_core.records.port import Records
@@ -131,6 +132,16 @@ class Installation:
             with suppress(psutil.NoSuchProcess):  # it may be dead already, or a zombie
                 if "grpc" in child.cmdline():
                     child.kill()
+
+    def find_again(self) -> None:
+        """Look until queue and records answer, after their servers were gone."""
+
+        def answer() -> bool:
+            with suppress(ServiceUnavailable):
+                return self.queue.depth(self.names.screenings) >= 0 and self.records.backlog() is not None
+            return False
+
+        self.wait(answer, 30)
 
     def pause(self, seconds: float) -> None:
         time.sleep(seconds)

@@ -1,16 +1,19 @@
 """Runs on two Celery workers: what a killed worker had is told, started anew, and neither lost nor doubled."""
 
 import time
+from contextlib import closing
 from pathlib import Path
 
 import dagster as dg
 import psutil
 import pytest
 
+from eye_dx_core.queue.topology import QueueNames
 from eye_dx_core.settings import child_environment
 from eye_dx_dagster.cluster.queues import WORKER_TAG
 from eye_dx_demo.dagster_runs import launch_job
 from tests.faults.cluster import Cluster, own_worker_cluster
+from tests.faults.own_servers import own_cluster, own_rabbit
 from tests.faults.tally import count
 from tests.services import wait_for
 
@@ -86,3 +89,26 @@ def test_a_pool_holds_across_workers_and_a_run_is_cancelled_where_it_works(tmp_p
         [run, *_] = instance.get_runs(STARTED)
         assert instance.run_launcher.terminate(run.run_id)
         cluster.wait(lambda: is_finished(instance, run), 20)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gone", ["the broker", "the database"])
+def test_a_server_that_was_gone_is_found_again_by_all_that_waited_for_work(gone: str, tmp_path: Path):
+    """Workers wait for their broker, a run that stays ready for screenings, the daemon for its next tick."""
+    with own_rabbit() as rabbit, own_cluster() as postgres, closing(Cluster(tmp_path, rabbit.url, postgres.url, QueueNames())) as cluster:
+        server = {"the broker": rabbit, "the database": postgres}[gone]
+        published = [cluster.send(number) for number in range(4)]
+        cluster.start_daemon()
+        cluster.wait(lambda: all(map(cluster.records.find_diagnosis, published)), 180)
+
+        server.kill()
+        cluster.pause(20)
+        server.start()
+        cluster.find_again()
+        published += [cluster.send(number) for number in range(4, 44)]
+
+        cluster.wait(lambda: is_read(cluster), 180)
+        assert len(cluster.workers()) == 2
+        _, alive = psutil.wait_procs(cluster.tell_to_stop(), timeout=60)
+        assert not alive
+        assert_clean(cluster, published)
