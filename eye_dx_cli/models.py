@@ -60,6 +60,15 @@ def challenge(
 
 
 @app.command()
+def end_challenge(reason: Reason, by: By) -> None:
+    """Let the challenger read no more; what it has read is kept."""
+    from eye_dx_core.registry import promotion
+
+    version = promotion.end_challenge(wiring.open_registry(get_settings()), reason=reason, by=by)
+    console.print(f"version {version.version} is no challenger any more")
+
+
+@app.command()
 def rollback(reason: Reason, by: By) -> None:
     """Give the alias champion back to the version that had it before."""
     from eye_dx_core.registry import promotion

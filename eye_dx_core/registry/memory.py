@@ -52,6 +52,10 @@ class MemoryRegistry:
         """See the port."""
         self._aliases[alias] = self.get_version(version).version
 
+    def drop_alias(self, alias: str) -> None:
+        """See the port."""
+        self._aliases.pop(alias, None)
+
     def set_tags(self, version: str, tags: dict[str, str]) -> None:
         """See the port."""
         known = self.get_version(version)

@@ -125,6 +125,11 @@ class MlflowRegistry:
         with translated_errors():
             self._client().set_registered_model_alias(self._model_name, alias, version)
 
+    def drop_alias(self, alias: str) -> None:
+        """See the port."""
+        with translated_errors():
+            self._client().delete_registered_model_alias(self._model_name, alias)
+
     def set_tags(self, version: str, tags: dict[str, str]) -> None:
         """See the port."""
         with translated_errors(f"there is no version {version} of {self._model_name}"):

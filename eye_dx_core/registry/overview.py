@@ -27,10 +27,13 @@ def _row(one: ModelVersion) -> tuple[str, ...]:
     )
 
 
+_ACTS = ("challenges", "challenge_ended", "promoted", "rolled_back")
+
+
 def _why(one: ModelVersion) -> str:
-    """The words of the latest act on it, of promotion, rollback or challenge."""
-    acts = [(one.tags[f"{act}.at"], act) for act in ("promoted", "rolled_back", "challenges") if f"{act}.at" in one.tags]
+    """The words of the latest act on it, of promotion, rollback or challenge; of two in one second, the one that comes after the other."""
+    acts = [(one.tags[f"{act}.at"], order, act) for order, act in enumerate(_ACTS) if f"{act}.at" in one.tags]
     if not acts:
         return "–"
-    at, act = max(acts)
+    at, _, act = max(acts)
     return f"{act.replace('_', ' ')}: {one.tags[f'{act}.reason']} ({one.tags[f'{act}.by']}, {at[:10]})"

@@ -71,6 +71,10 @@ class ModelRegistry(Protocol):
         """
         ...
 
+    def drop_alias(self, alias: str) -> None:
+        """Take an alias from whatever version has it."""
+        ...
+
     def set_tags(self, version: str, tags: dict[str, str]) -> None:
         """Write tags on a version, such as the reason of a promotion."""
         ...

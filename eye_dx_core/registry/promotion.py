@@ -135,6 +135,22 @@ def challenge(registry: ModelRegistry, version: str | None, *, reason: str, by: 
     return registry.get_version(chosen.version)
 
 
+def end_challenge(registry: ModelRegistry, *, reason: str, by: str) -> ModelVersion:
+    """Take the alias from the challenger, who then reads nothing more; what it has read stays in the records.
+
+    Raises:
+        PromotionRefused: no reason or name was given.
+        NotFound: there is no challenger.
+    """
+    _require(reason, by)
+    challenger = registry.find_by_alias(CHALLENGER)
+    if challenger is None:
+        raise NotFound("there is no challenger")
+    registry.set_tags(challenger.version, _why("challenge_ended", reason, by))
+    registry.drop_alias(CHALLENGER)
+    return registry.get_version(challenger.version)
+
+
 def _require(reason: str, by: str) -> None:
     if not reason.strip() or not by.strip():
         raise PromotionRefused("a reason and the name of who decides are required")

@@ -51,7 +51,7 @@ def call(*arguments: str | Path) -> str:
 @pytest.mark.parametrize(
     "command",
     ["", "phantoms", "dataset report", "train", "diagnose", "queue send", "queue depth", "queue dead", "queue contract", "review", "report",
-     "records export", "registry list", "registry promote", "registry rollback", "registry challenge",
+     "records export", "registry list", "registry promote", "registry rollback", "registry challenge", "registry end-challenge",
      "weights convert", "health", "up", "cluster", "worker", "serve", "backup", "restore",
      "desk", "users add", "users password", "users block"],
 )  # fmt: skip

@@ -15,7 +15,7 @@ from eye_dx_core.registry.memory import MemoryRegistry
 from eye_dx_core.registry.mlflow import TRUNK_TAG, MlflowRegistry, start_training_run
 from eye_dx_core.registry.overview import registry_table
 from eye_dx_core.registry.port import CANDIDATE, CHALLENGER, CHAMPION, DATA, MADE_BY, PREVIOUS_CHAMPION, ModelRegistry
-from eye_dx_core.registry.promotion import challenge, promote, rollback
+from eye_dx_core.registry.promotion import challenge, end_challenge, promote, rollback
 from tests.checkpoints import a_checkpoint
 from tests.services import wait_for
 
@@ -185,6 +185,24 @@ def test_a_challenger_is_named_with_a_reason_beside_a_champion_and_never_is_the_
     assert (champion := registry.find_by_alias(CHAMPION)) is not None
     assert champion.version == first.version
     assert "challenges: new trunk (Dr. Test" in registry_table(registry.versions())
+
+
+def test_a_challenge_ends_with_a_reason_and_its_version_stays(registry: ModelRegistry, checkpoint: Path, tmp_path: Path):
+    registry.add_candidate(checkpoint, metrics=GOOD, tags={})
+    promote(registry, None, reason="first", by="Dr. Test")
+    with pytest.raises(NotFound, match="no challenger"):
+        end_challenge(registry, reason="never began", by="Dr. Test")
+    second = registry.add_candidate(a_checkpoint(tmp_path / "other", seed=4), metrics=GOOD, tags={})
+    challenge(registry, None, reason="new trunk", by="Dr. Test")
+    with pytest.raises(PromotionRefused, match="a reason"):
+        end_challenge(registry, reason="", by="Dr. Test")
+
+    ended = end_challenge(registry, reason="differs on AMD", by="Dr. Test")
+
+    assert (ended.version, CHALLENGER in ended.aliases, registry.find_by_alias(CHALLENGER)) == (second.version, False, None)
+    assert "challenge ended: differs on AMD (Dr. Test" in registry_table(registry.versions())
+    registry.drop_alias(CHALLENGER)  # it is gone already
+    assert challenge(registry, second.version, reason="again", by="Dr. Test").version == second.version
 
 
 def test_mlflow_serves_the_same_probabilities_without_a_pickle(store: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch):
