@@ -7,7 +7,6 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Two processes, a file of tests each: half the time, and no file's fixtures twice; in the order of tests/conftest.py.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
-export EYE_DX_STATE_DIR ?= $(CURDIR)
 
 .PHONY: help setup demo up cluster test test-tools test-slow test-faults check bench clean
 

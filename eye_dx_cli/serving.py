@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import honcho.manager
 import typer
@@ -54,8 +55,8 @@ def run_together(settings: Settings, others: Mapping[str, str], *, patience_seco
             f"MLflow http://127.0.0.1:{settings.mlflow_port}   Metrics http://127.0.0.1:{settings.monitor_port}/metrics   Ctrl-C stops all"
         )
         manager.loop()
-    # Ctrl-C is how one is meant to stop, so it is a success; only a process that died by itself is not.
-    sys.exit(0 if manager.returncode in (0, 130, -2, None) else 1)
+    # Ctrl-C and a service manager's SIGTERM are how one is meant to stop, so they are a success; only a process that died by itself is not.
+    sys.exit(0 if manager.returncode in (0, 130, 143, -2, None) else 1)
 
 
 def serve(part: Annotated[Part, typer.Argument(help="Which one.")]) -> None:
@@ -147,8 +148,20 @@ def monitor_command() -> list[str]:
 
 
 def prepare_state(settings: Settings) -> None:
-    """Make the state folder ready: Dagster's configuration, the databases with their schema."""
-    settings.dagster_home.mkdir(parents=True, exist_ok=True)
+    """Make the state folder ready: Dagster's configuration, the databases with their schema.
+
+    Raises:
+        BadSettings: this user may not write there.
+    """
+    try:
+        settings.dagster_home.mkdir(parents=True, exist_ok=True)
+        settings.data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise BadSettings(
+            f"the state folder {settings.state} cannot be made or written by this user ({reason}): give it to this user, "
+            "or choose another with EYE_DX_STATE_DIR"
+        ) from None
     if settings.cluster:
         wiring.make_cluster_database(settings)
     instance_file = settings.dagster_home / "dagster.yaml"
@@ -158,9 +171,8 @@ def prepare_state(settings: Settings) -> None:
         # Web server and daemon make missing databases when they start, and one of the two stumbles over the other and ends.
         dagster = str(Path(sys.executable).parent / "dagster")
         subprocess.run([dagster, "instance", "migrate"], env=child_environment(settings), stdout=subprocess.DEVNULL, check=True)
-    settings.data.mkdir(parents=True, exist_ok=True)
     wiring.open_records(settings).close()
-    wiring.open_registry(settings).versions()
+    wiring.prepare_registry(settings)
 
 
 def check_ports(settings: Settings) -> None:
@@ -184,13 +196,26 @@ def check_ports(settings: Settings) -> None:
 def health(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:  # noqa: FBT002
     """Look at queue, records, files and registry; exit code 1 when one does not answer, somebody waits too long, or a person is needed."""
     settings = get_settings()
-    findings = [*_flow_state(settings), _files_state(settings), _registry_state(settings)]
+    findings = [_installation(settings), *_flow_state(settings), _files_state(settings), _registry_state(settings)]
     if as_json:
         show_json([{"part": part, "is_well": is_well, "state": state} for part, is_well, state in findings])
     else:
         show_table("Health", ("part", "", "state"), ((part, "ok" if is_well else "PROBLEM", state) for part, is_well, state in findings))
     if not all(is_well for _, is_well, _ in findings):
         raise typer.Exit(1)
+
+
+def _installation(settings: Settings) -> tuple[str, bool, str]:
+    """Which one is looked at: the current folder and variables choose it, and another terminal may have others."""
+    queue, records = (_without_secrets(one) for one in (settings.queue_address, settings.records_address))
+    return "installation", True, f"{settings.state}, queue {queue}, records {records}"
+
+
+def _without_secrets(address: str) -> str:
+    parts = urlsplit(address)
+    where = parts.hostname or ""
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme.partition('+')[0]}://{where}{port}{parts.path}"
 
 
 def _flow_state(settings: Settings) -> list[tuple[str, bool, str]]:

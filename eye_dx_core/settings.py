@@ -30,7 +30,9 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    state_dir: Path = Field(default_factory=Path.cwd, description="Folder that holds data/, mlruns/ and dagster_home/.")
+    state_dir: Path = Field(
+        default_factory=Path.cwd, description="Folder that holds data/, mlruns/ and dagster_home/; default the current folder."
+    )
     photos_dir: Path | None = Field(default=None, description="Training photographs in class folders; default data/photos.")
     label_set: str = Field(default="eight", description="eight, twelve, thirteen or screen.")
     pretrained: Path | None = Field(default=None, description="RETFound or other weights to fine-tune; default the shipped small trunk.")

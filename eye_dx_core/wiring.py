@@ -123,6 +123,22 @@ def make_cluster_database(settings: Settings) -> None:
         make_database(settings.records_address, schema=DAGSTER_SCHEMA)
 
 
+def prepare_registry(settings: Settings) -> None:
+    """Let MLflow make its tables where they are missing: one process after the other, for two that do it at once both stumble.
+
+    Raises:
+        ServiceUnavailable: the store, or the records, by whose lock processes wait for each other, do not answer.
+    """
+    from eye_dx_core.records.engine import database_errors, one_at_a_time, open_engine
+
+    engine = open_engine("sqlite://" if settings.records_address.startswith("memory:") else settings.records_address)
+    try:
+        with database_errors("records"), one_at_a_time(engine):
+            open_registry(settings).versions()
+    finally:
+        engine.dispose()
+
+
 def open_registry(settings: Settings) -> ModelRegistry:
     """Open the MLflow model registry."""
     from eye_dx_core.registry.mlflow import MlflowRegistry

@@ -53,7 +53,7 @@ def scan_photos(folder: Path, *, label_set: LabelSet, corrected: Sequence[Correc
         BadDataset: the folder is missing or holds no usable photograph; the text says what to do.
     """
     if not folder.is_dir():
-        raise BadDataset("the dataset folder does not exist: sort photographs into class folders there, or run `eye-dx phantoms FOLDER`")
+        raise BadDataset(f"there is no folder {folder}: sort photographs into class folders there, or run `eye-dx phantoms {folder}`")
     found = sorted(path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path.relative_to(folder)))
     files = [path for path in found if path.suffix.lower() not in _SIDE_FILES]
     tables = load_side_tables(folder)

@@ -42,6 +42,10 @@ _DELIVERIES = "eye-dx-deliveries"
 # What the URL's query may say otherwise. A sensor waits for us, so three tries that time out must end well within 10 seconds.
 _PATIENCE = {"heartbeat": 60, "socket_timeout": 2, "stack_timeout": 2, "blocked_connection_timeout": 15}
 _PAUSES = (0.2, 0.8)
+_REFUSALS = {
+    "ProbableAuthenticationError": "refuses this user or its password",
+    "ProbableAccessDeniedError": "has no such virtual host, or does not let this user in",
+}
 
 
 _decode_strictly = pika.data.decode_value
@@ -383,6 +387,8 @@ def _connect(parameters: pika.URLParameters) -> pika.BlockingConnection:
         except (AMQPError, AMQPConnectorException, OSError) as error:
             failures.append(type(error).__name__)
             _log.warning("try %d to connect to RabbitMQ failed (%s)", len(failures), failures[-1])
+    if (refusal := _REFUSALS.get(failures[-1])) is not None:
+        raise ServiceUnavailable(f"RabbitMQ {refusal}: look at EYE_DX_QUEUE_URL")
     raise ServiceUnavailable(f"RabbitMQ does not answer after {len(failures)} tries ({failures[-1]})")
 
 

@@ -1,6 +1,8 @@
 """How we open a database: durable, with short waits, and with errors that carry no values."""
 
+import fcntl
 import logging
+import re
 import sqlite3
 import time
 from collections.abc import Generator
@@ -20,6 +22,15 @@ _WAIT_SECONDS = 15
 # A file that is opened needs its index of the log, a few kB beside it, before anything can be read.
 _SQLITE_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
 _POSTGRES_FULL = "53100"
+# What PostgreSQL says to somebody who may not come in; the driver gives no code for it. In another language it stays "did not answer".
+_REFUSALS = (
+    (re.compile(r'database "[^"]*" does not exist'), "have no database of that name: make it with createdb"),
+    (re.compile(r"password authentication failed|no password supplied|no pg_hba\.conf entry|role \"[^\"]*\" does not exist"),
+     "refuse this user or its password"),
+    (re.compile(r"permission denied"), "do not let this user make or change tables: the database must belong to it (createdb --owner)"),
+)  # fmt: skip
+_LOCK_NUMBER = 7_302_211
+"""Number of PostgreSQL's advisory lock; any constant that nobody else uses."""
 
 
 def open_engine(url: str) -> Engine:
@@ -55,6 +66,26 @@ def reading(engine: Engine) -> Generator[Connection]:
 
 
 @contextmanager
+def one_at_a_time(engine: Engine) -> Generator[None]:
+    """A lock that dies with its holder: on a file beside SQLite's, or PostgreSQL's advisory lock."""
+    if engine.dialect.name == "postgresql":
+        with engine.connect() as connection:
+            connection.execute(text("SELECT pg_advisory_lock(:number)"), {"number": _LOCK_NUMBER})
+            try:
+                yield
+            finally:
+                connection.execute(text("SELECT pg_advisory_unlock(:number)"), {"number": _LOCK_NUMBER})
+        return
+    database = engine.url.database
+    if not database or database == ":memory:":
+        yield
+        return
+    with Path(f"{database}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
 def database_errors(what: str) -> Generator[None]:
     """Turn the database's errors into ours, without its text: that may hold addresses, passwords and values."""
     try:
@@ -64,7 +95,8 @@ def database_errors(what: str) -> Generator[None]:
     except DBAPIError as error:
         if _is_disk_full(error.orig):
             raise ServiceUnavailable(f"no space is left on the disk of the {what}") from None
-        raise ServiceUnavailable(f"the {what} did not answer ({type(error.orig).__name__})") from None
+        refusal = next((ours for theirs, ours in _REFUSALS if theirs.search(str(error.orig))), None)
+        raise ServiceUnavailable(f"the {what} {refusal or f'did not answer ({type(error.orig).__name__})'}") from None
     except SQLAlchemyError as error:
         raise ServiceUnavailable(f"the {what} did not answer ({type(error).__name__})") from None
 

@@ -1,20 +1,15 @@
 """Brings a database to the present schema, once, however many processes start together."""
 
-import fcntl
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect, text
 
 from eye_dx_core.errors import BadSettings
-from eye_dx_core.records.engine import reading, writing
+from eye_dx_core.records.engine import one_at_a_time, reading, writing
 from eye_dx_core.vault import Vault
 
 # The newest revision under migrations/versions. A test compares it with what is there.
 HEAD = "0007"
-_LOCK_NUMBER = 7_302_211
-"""Number of PostgreSQL's advisory lock; any constant that nobody else uses."""
 
 
 def upgrade_schema(engine: Engine, vault: Vault) -> None:
@@ -25,7 +20,7 @@ def upgrade_schema(engine: Engine, vault: Vault) -> None:
     """
     if _is_current(engine):
         return
-    with _one_at_a_time(engine):
+    with one_at_a_time(engine):
         if not _is_current(engine):
             with writing(engine) as connection:
                 run_migrations(connection, vault)
@@ -47,26 +42,6 @@ def find_revision(connection: Connection) -> str | None:
     if not inspect(connection).has_table("alembic_version"):
         return None
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-
-
-@contextmanager
-def _one_at_a_time(engine: Engine) -> Generator[None]:
-    """A lock that dies with its holder: on a file beside SQLite's, or PostgreSQL's advisory lock."""
-    if engine.dialect.name == "postgresql":
-        with engine.connect() as connection:
-            connection.execute(text("SELECT pg_advisory_lock(:number)"), {"number": _LOCK_NUMBER})
-            try:
-                yield
-            finally:
-                connection.execute(text("SELECT pg_advisory_unlock(:number)"), {"number": _LOCK_NUMBER})
-        return
-    database = engine.url.database
-    if not database or database == ":memory:":
-        yield
-        return
-    with Path(f"{database}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def run_migrations(connection: Connection, vault: Vault, *, to: str = HEAD) -> None:

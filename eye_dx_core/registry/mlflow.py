@@ -29,6 +29,7 @@ TRUNK_TAG = "eye_dx.trunk_sha256"
 """Marks the run that holds a trunk, which all versions that learnt on it share."""
 _REQUIREMENTS = ("torch", "timm", "safetensors", "numpy", "pydantic")
 _LOOK = "look whether the store of EYE_DX_MLFLOW_TRACKING_URI is up and whole"
+_OWNER = "its database must belong to the user of EYE_DX_MLFLOW_TRACKING_URI (createdb --owner)"
 _NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
@@ -305,4 +306,5 @@ def translated_errors(not_found: str = "not in the registry") -> Generator[None]
         raise ServiceUnavailable(f"MLflow did not do it ({error.error_code}): {_LOOK}") from None
     except Exception as error:  # noqa: BLE001 - its text may hold the password too
         # Its client lets through whatever its database and HTTP libraries raise.
-        raise ServiceUnavailable(f"MLflow did not do it ({type(error).__name__}): {_LOOK}") from None
+        look = _OWNER if "permission denied" in str(error) else _LOOK
+        raise ServiceUnavailable(f"MLflow did not do it ({type(error).__name__}): {look}") from None

@@ -247,6 +247,23 @@ def test_health_says_what_is_missing(state: Path):
     assert "no champion" in by_part["registry"]["state"]
 
 
+def test_health_says_at_which_installation_it_looks_and_no_password(state: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("EYE_DX_QUEUE_URL", "amqp://clinic:geheim@127.0.0.1:1/%2F")
+
+    said = runner.invoke(app, ["health", "--json"]).stdout
+
+    first = json.loads(said)[0]
+    assert first["state"] == f"{state}, queue amqp://127.0.0.1:1/%2F, records sqlite:///{state}/data/records.db"
+    assert "geheim" not in said
+
+
+def test_a_state_folder_that_cannot_be_made_is_named_with_the_setting_that_chooses_another(tmp_path: Path):
+    (tmp_path / "file").touch()
+
+    with pytest.raises(BadSettings, match=r"file/eye-dx cannot be made .* EYE_DX_STATE_DIR"):
+        prepare_state(Settings(state_dir=tmp_path / "file/eye-dx"))
+
+
 def test_health_tells_of_a_store_that_is_away_and_of_reports_that_nobody_would_erase(state: Path, monkeypatch: pytest.MonkeyPatch):
     def files() -> dict[str, object]:
         found = json.loads(runner.invoke(app, ["health", "--json"]).stdout)

@@ -51,6 +51,17 @@ def test_another_authority_or_another_host_is_refused(trusted: str, host: str, t
         assert SECRET not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [(("guest@", "wrong@"), "refuses this user or its password: look at EYE_DX_QUEUE_URL"), (("%2F", "nowhere"), "no such virtual host")],
+)
+def test_a_broker_that_does_not_let_us_in_is_not_said_to_be_silent(wrong: tuple[str, str], words: str):
+    with own_rabbitmq_names() as names:
+        queue = wiring.open_queue(Settings(queue_url=AMQP_URL.replace(*wrong), queue_names=names))
+        with pytest.raises(ServiceUnavailable, match=words):
+            queue.depth(names.screenings)
+
+
 def test_a_broker_without_tls_is_not_spoken_to_in_the_clear(tmp_path: Path):
     with own_rabbitmq_names() as names, forwarding() as forwarder:
         queue = wiring.open_queue(settings(forwarder.port, an_authority(tmp_path, "hospital").file, names))

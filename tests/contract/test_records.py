@@ -14,7 +14,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import event, insert, select
+from sqlalchemy import event, insert, make_url, select
 
 from eye_dx_core.errors import ConflictingMessage, NotFound, ServiceUnavailable, Unstorable
 from eye_dx_core.records import migrating
@@ -26,7 +26,7 @@ from eye_dx_core.records.sql import SqlRecords
 from eye_dx_core.records.tables import cases, metadata, outbox
 from eye_dx_core.schema.case import WireFormat
 from tests.builders import NOON, a_case, a_diagnosis, a_patient, a_report, a_review
-from tests.services import open_records
+from tests.services import open_records, own_postgres
 
 DAY = timedelta(days=1)
 PROJECT = Path(__file__).parents[2]
@@ -546,6 +546,15 @@ def test_an_unreachable_database_is_unavailable_and_the_text_holds_no_password()
 
     assert "geheim" not in str(caught.value)
     assert caught.value.is_transient
+
+
+@pytest.mark.service
+@pytest.mark.parametrize(("wrong", "words"), [({"database": "nowhere"}, "createdb"), ({"username": "nobody_here"}, "refuse this user")])
+def test_whom_postgresql_does_not_let_in_is_told_why(wrong: dict[str, str], words: str):
+    with own_postgres() as url, pytest.raises(ServiceUnavailable, match=words) as caught:
+        open_records(make_url(url).set(password="geheim", **wrong).render_as_string(hide_password=False))
+
+    assert "geheim" not in str(caught.value)
 
 
 def test_what_runs_and_sensors_ask_reads_an_index_however_much_is_stored(url: str):

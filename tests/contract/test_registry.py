@@ -1,6 +1,9 @@
 """Every adapter of the port `ModelRegistry` keeps the same promises; promotion works on all of them."""
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +20,9 @@ from eye_dx_core.registry.overview import registry_table
 from eye_dx_core.registry.port import CANDIDATE, CHALLENGER, CHAMPION, DATA, MADE_BY, PREVIOUS_CHAMPION, ModelRegistry
 from eye_dx_core.registry.promotion import challenge, end_challenge, promote, rollback
 from tests.checkpoints import a_checkpoint
-from tests.services import wait_for
+from tests.services import own_postgres, wait_for
 
+PROJECT = Path(__file__).parents[2]
 GOOD = {"balanced_accuracy": 0.8, "worst_recall": 0.5, "chance": 0.125}
 
 # MLflow's own: its tables use what SQLAlchemy 2.1 deprecates, and its client leaves sockets and files to the collector.
@@ -185,6 +189,17 @@ def test_a_challenger_is_named_with_a_reason_beside_a_champion_and_never_is_the_
     assert (champion := registry.find_by_alias(CHAMPION)) is not None
     assert champion.version == first.version
     assert "challenges: new trunk (Dr. Test" in registry_table(registry.versions())
+
+
+@pytest.mark.slow
+@pytest.mark.service
+def test_processes_that_meet_an_empty_store_at_once_wait_for_each_other(tmp_path: Path):
+    script = "from eye_dx_core import wiring; from eye_dx_core.settings import get_settings; wiring.prepare_registry(get_settings())"
+    with own_postgres() as records, own_postgres() as store:
+        environment = os.environ | {"EYE_DX_STATE_DIR": str(tmp_path), "EYE_DX_RECORDS_URL": records}
+        environment["EYE_DX_MLFLOW_TRACKING_URI"] = store.replace("+psycopg:", "+psycopg2:")
+        processes = [subprocess.Popen([sys.executable, "-c", script], env=environment, cwd=PROJECT) for _ in range(3)]
+        assert [process.wait(120) for process in processes] == [0, 0, 0]
 
 
 def test_a_challenge_ends_with_a_reason_and_its_version_stays(registry: ModelRegistry, checkpoint: Path, tmp_path: Path):

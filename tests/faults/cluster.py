@@ -43,12 +43,14 @@ class Cluster(Installation):
         """The workers' main processes: each was forked by the process that starts it again, and forks those that execute runs."""
         return [worker for one in self.processes() if _is_keeper(one) for worker in one.children()]
 
-    def tell_to_stop(self) -> list[psutil.Process]:
-        """As Ctrl-C does; everything that has to end."""
+    def stop(self, how: signal.Signals, seconds: float) -> int:
+        """As Ctrl-C or a service manager does; its exit code when everything has ended."""
         assert self._daemon is not None
         processes = self.processes()[1:]
-        self._daemon.send_signal(signal.SIGINT)
-        return processes
+        self._daemon.send_signal(how)
+        _, alive = psutil.wait_procs(processes, timeout=seconds)
+        assert not alive
+        return self._daemon.wait(seconds)
 
     def kill_worker(self, worker: psutil.Process) -> None:
         """As a machine that loses its power: the main process and what executes runs, at once."""

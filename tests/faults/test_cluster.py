@@ -1,5 +1,6 @@
 """Runs on two Celery workers: what a killed worker had is told, started anew, and neither lost nor doubled."""
 
+import signal
 import time
 from contextlib import closing
 from pathlib import Path
@@ -62,8 +63,7 @@ def test_what_a_killed_worker_had_is_told_and_read_by_another_and_a_stop_finishe
         assert wait_for(lambda: len(cluster.workers()) == 2, 30)  # it was started again
 
         ready = instance.get_runs(STARTED)  # they wait for more
-        _, alive = psutil.wait_procs(cluster.tell_to_stop(), timeout=40)
-        assert not alive
+        assert cluster.stop(signal.SIGINT, 40) == 0
         assert [instance.get_run_by_id(one.run_id).status for one in ready] == [dg.DagsterRunStatus.SUCCESS] * len(ready)  # pyright: ignore[reportOptionalMemberAccess]
         assert ready
         assert_clean(cluster, published)
@@ -109,6 +109,5 @@ def test_a_server_that_was_gone_is_found_again_by_all_that_waited_for_work(gone:
 
         cluster.wait(lambda: is_read(cluster), 180)
         assert len(cluster.workers()) == 2
-        _, alive = psutil.wait_procs(cluster.tell_to_stop(), timeout=60)
-        assert not alive
+        assert cluster.stop(signal.SIGTERM, 60) == 0
         assert_clean(cluster, published)
