@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from eye_dx_cli.records import audit_event
-from eye_dx_cli.serving import only_daemon
+from eye_dx_cli.serving import alone
 from eye_dx_cli.showing import console
 from eye_dx_core.settings import Settings, get_settings
 
@@ -44,7 +44,7 @@ def restore(
     from eye_dx_core.backup.restoring import restore_backup
 
     settings = get_settings()
-    with only_daemon(settings):
+    with alone(settings):
         restored = restore_backup(settings, folder, event=audit_event("restore", "records", {"backup": folder.name}), replace=replace)
     console.print(f"restored the state of {restored.manifest.made_at:%Y-%m-%d %H:%M:%S %Z} ({len(restored.manifest.files)} files)")
     if restored.aside is not None:
