@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from eye_dx_cli.records import audit_event
-from eye_dx_cli.serving import only_daemon
+from eye_dx_cli.serving import alone
 from eye_dx_cli.showing import console
 from eye_dx_core.settings import Settings, get_settings
 
@@ -21,15 +21,16 @@ def backup(
     It holds patients' data: records and messages are sealed, but delivered pages are not.
     """
     from eye_dx_core.backup.making import make_backup
-    from eye_dx_core.backup.parts import kept_in_stores, load_backup_manifest
+    from eye_dx_core.backup.parts import kept_elsewhere, load_backup_manifest
 
     settings = get_settings()
     made = make_backup(settings, folder, event=audit_event("backup", "records", {"with_key": int(with_key)}), with_key=with_key)
     files = load_backup_manifest(made).files.values()
     console.print(f"backed up {len(files)} files, {sum(file.size for file in files) / 1e6:.1f} MB, to {made}", soft_wrap=True)
     console.print("Not in it: photographs, and Dagster's history of runs. Names stand in the open in its pages.", soft_wrap=True)
-    for what, place in kept_in_stores(settings).items():
-        console.print(f"Not in it: {what}, in {place}. Let the bucket keep old versions, or copy it elsewhere.", soft_wrap=True)
+    for what, place in kept_elsewhere(settings):
+        advice = "Let the bucket keep old versions, or copy it elsewhere." if place.startswith("s3://") else "Copy that too."
+        console.print(f"Not in it: {what}, in {place}. {advice}", soft_wrap=True)
     if not with_key:
         console.print(
             f"Not in it: the vault's key. Without {_key_place(settings)} nobody can read it; keep that elsewhere.", soft_wrap=True
@@ -44,7 +45,7 @@ def restore(
     from eye_dx_core.backup.restoring import restore_backup
 
     settings = get_settings()
-    with only_daemon(settings):
+    with alone(settings):
         restored = restore_backup(settings, folder, event=audit_event("restore", "records", {"backup": folder.name}), replace=replace)
     console.print(f"restored the state of {restored.manifest.made_at:%Y-%m-%d %H:%M:%S %Z} ({len(restored.manifest.files)} files)")
     if restored.aside is not None:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from eye_dx_cli.serving import only_daemon
+from eye_dx_cli.serving import alone
 from eye_dx_cli.showing import console, show_json, show_table
 from eye_dx_core import wiring
 from eye_dx_core.private_files import write_private
@@ -124,7 +124,7 @@ def rotate() -> None:
     from eye_dx_core import rotation
 
     settings = get_settings()
-    with only_daemon(settings):
+    with alone(settings):
         resealed = rotation.rotate_key(settings, event=audit_event("rotate_key", "vault", {}))
     console.print(
         f"{resealed} contents sealed with the new key. Keep a copy of it elsewhere, and restart everything that uses the records."
@@ -138,7 +138,7 @@ def forget_old_keys() -> None:
     from eye_dx_core import rotation
 
     settings = get_settings()
-    with only_daemon(settings):
+    with alone(settings):
         rotation.forget_old_keys(settings, event=audit_event("forget_old_keys", "vault", {}))
     console.print("the first key is the only one now")
 

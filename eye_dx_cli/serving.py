@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Generator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -86,17 +86,36 @@ def limit_pool(settings: Settings) -> None:
 
 @contextmanager
 def only_daemon(settings: Settings) -> Generator[None]:
-    """Hold the state folder for one daemon: two on one folder start every run twice.
+    """Hold Dagster's home for one daemon: two on one home start every run twice.
 
     Raises:
         BadSettings: somebody holds it.
     """
+    with _held(settings, "runs on this state folder already: stop it, or set EYE_DX_STATE_DIR"):
+        yield
+
+
+@contextmanager
+def alone(settings: Settings) -> Generator[None]:
+    """Hold the state folder for what nothing may run beside: `make up` and `make cluster` share its models and the vault's key.
+
+    Raises:
+        BadSettings: one of the two holds it, or the demo does.
+    """
+    with ExitStack() as stack:
+        for cluster in (False, True):
+            stack.enter_context(_held(settings.model_copy(update={"cluster": cluster}), "runs on this state folder: stop it first"))
+        yield
+
+
+@contextmanager
+def _held(settings: Settings, refusal: str) -> Generator[None]:
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
     with (settings.dagster_home / "daemon.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BadSettings("`make up` or `make demo` runs on this state folder already: stop it, or set EYE_DX_STATE_DIR") from None
+            raise BadSettings(f"{'`make cluster`' if settings.cluster else '`make up` or `make demo`'} {refusal}") from None
         yield
 
 

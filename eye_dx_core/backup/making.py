@@ -12,6 +12,7 @@ from pathlib import Path
 from eye_dx_core import wiring
 from eye_dx_core.backup import snapshot
 from eye_dx_core.backup.parts import (
+    ARTIFACTS,
     KEY,
     MANIFEST,
     MODELS,
@@ -23,6 +24,7 @@ from eye_dx_core.backup.parts import (
     disk_errors,
     files_and_folders,
     files_under,
+    own_artifacts,
     stored_file,
     time_stamp,
 )
@@ -59,7 +61,7 @@ def make_backup(settings: Settings, folder: Path, *, event: AuditEvent, with_key
         draft.mkdir(mode=0o700)
         try:
             _fill(draft, settings, named, with_key=with_key)
-            _write_manifest(draft, artifacts_uri=settings.artifact_address, at=event.at)
+            _write_manifest(draft, artifacts_uri=files_and_folders(settings)[ARTIFACTS].as_uri(), at=event.at)
             _flush_to_disk(draft)
             return draft.rename(whole)
         finally:
@@ -96,8 +98,21 @@ def _fill(draft: Path, settings: Settings, named: dict[str, Path], *, with_key: 
         snapshot.snapshot(named[MODELS], draft / MODELS)
     for part, place in files_and_folders(settings).items():
         _copy_part(place, draft / part)
+    _add_earlier_artifacts(draft, own=own_artifacts(settings), now=files_and_folders(settings)[ARTIFACTS])
     if with_key:
         _copy_part(settings.vault_key_path, draft / KEY)
+
+
+def _add_earlier_artifacts(draft: Path, *, own: Path, now: Path) -> None:
+    """Lay what was registered before another folder was named beside the rest, and name it so.
+
+    Nothing meets there: MLflow gives each run and model a folder of its own.
+    """
+    if own == now:
+        return
+    _copy_part(own, draft / ARTIFACTS)
+    if (draft / MODELS).exists():
+        snapshot.move_artifacts(draft / MODELS, before=own.as_uri(), now=now.as_uri())
 
 
 def _copy_part(place: Path, to: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import AwareDatetime, Field, ValidationError, field_validator
 
+from eye_dx_core.backup import snapshot
 from eye_dx_core.errors import BadSettings, EyeDxError, ServiceUnavailable
 from eye_dx_core.schema.frozen import Frozen
 from eye_dx_core.settings import Settings
@@ -36,7 +37,7 @@ class StoredFile(Frozen):
 
 
 class BackupManifest(Frozen):
-    """What a backup holds. `artifacts_uri` is where MLflow's files were: its database names each by its whole address."""
+    """What a backup holds. `artifacts_uri` is where MLflow's files are for its database, which names each by its whole address."""
 
     eye_dx_version: str
     made_at: AwareDatetime
@@ -46,7 +47,7 @@ class BackupManifest(Frozen):
 
     @property
     def has_artifact_folder(self) -> bool:
-        """Whether MLflow's files were in a folder, and so in the backup; what is in an object store stays where it is."""
+        """Whether that is a folder; older programs named the object store there, whose addresses must stay as they are."""
         return self.artifacts_uri.startswith("file:")
 
     @field_validator("files")
@@ -106,15 +107,25 @@ def databases(settings: Settings) -> dict[str, Path]:
 
 def files_and_folders(settings: Settings) -> dict[str, Path]:
     """Where everything else lies on this machine, by the name of the part; what lies in an object store is for its owner to save."""
-    artifacts = {ARTIFACTS: settings.artifact_folder} if settings.artifact_folder is not None else {}
+    artifacts = {ARTIFACTS: settings.artifact_folder or own_artifacts(settings)}
     pages = {PAGES: settings.report_folder, DAYS: settings.data / "daily"} if settings.files_url is None else {}
     return artifacts | pages | {WAIVERS: settings.waivers, INSTANCE: settings.dagster_home / "dagster.yaml"}
 
 
-def kept_in_stores(settings: Settings) -> dict[str, str]:
-    """What no backup holds because it lies in an object store, and where."""
-    artifacts = {"weights and figures of MLflow": settings.artifact_address} if settings.artifact_folder is None else {}
-    return artifacts | ({"reports and daily reports": settings.files_url} if settings.files_url is not None else {})
+def own_artifacts(settings: Settings) -> Path:
+    """The state folder's own place for MLflow's files; what was registered before EYE_DX_MLFLOW_ARTIFACTS was set stays there."""
+    return (settings.state / ARTIFACTS).resolve()
+
+
+def kept_elsewhere(settings: Settings) -> tuple[tuple[str, str], ...]:
+    """What no backup holds because it lies in an object store, or in a folder that the settings no longer name; and where."""
+    models = databases(settings)[MODELS]
+    named = snapshot.artifact_places(models) if models.is_file() else ()
+    # What came through MLflow's server lies where the server puts it.
+    places = {settings.artifact_address if place.startswith("mlflow-artifacts:") else place for place in named}
+    held = {folder.as_uri() for folder in (files_and_folders(settings)[ARTIFACTS], own_artifacts(settings))}
+    weights = tuple(("weights and figures of MLflow", place) for place in sorted(places - held))
+    return weights + ((("reports and daily reports", settings.files_url),) if settings.files_url is not None else ())
 
 
 def files_under(place: Path) -> Iterator[Path]:

@@ -41,7 +41,7 @@ def restore_backup(settings: Settings, backup: Path, *, event: AuditEvent, repla
 
     Raises:
         BrokenBackup: the backup is not whole, or was changed.
-        BadSettings: there are records and they are not to be replaced, the vault's key is missing or another one, or files of the backup
+        BadSettings: there are records and they are not to be replaced, the vault's key is missing or another one, or pages of the backup
             are to lie in an object store now.
     """
     manifest, in_the_way = load_backup_manifest(backup), [place for place in databases(settings).values() if place.exists()]
@@ -54,9 +54,10 @@ def restore_backup(settings: Settings, backup: Path, *, event: AuditEvent, repla
         with disk_errors():
             _stage_checked(backup, manifest, stage)
             _prove_key(settings, stage)
-            if (stage / MODELS).exists() and settings.artifact_folder is not None and manifest.has_artifact_folder:
-                snapshot.move_artifacts(stage / MODELS, before=manifest.artifacts_uri, now=settings.artifact_folder.as_uri())
-            aside = _swap(settings, stage, settings.state / f"before-restore-{time_stamp(event.at)}")
+            if (stage / MODELS).exists() and manifest.has_artifact_folder:
+                now = files_and_folders(settings)[ARTIFACTS].as_uri()
+                snapshot.move_artifacts(stage / MODELS, before=manifest.artifacts_uri, now=now)
+            aside = _swap(_places(settings, manifest, stage), stage, settings.state / f"before-restore-{time_stamp(event.at)}")
     finally:
         shutil.rmtree(stage, ignore_errors=True)
     records = wiring.open_records(settings)
@@ -66,13 +67,12 @@ def restore_backup(settings: Settings, backup: Path, *, event: AuditEvent, repla
 
 
 def _refuse_stores(settings: Settings, manifest: BackupManifest) -> None:
-    """Files that this backup holds, and that lie in an object store now, would be put where nobody reads or erases them."""
-    names = {ARTIFACTS: "EYE_DX_MLFLOW_ARTIFACTS", PAGES: "EYE_DX_FILES_URL", DAYS: "EYE_DX_FILES_URL"}
-    stored = sorted({names[part] for part in manifest.parts if part in names and part not in files_and_folders(settings)})
-    if stored:
-        raise BadSettings(
-            f"this backup holds files that {' and '.join(stored)} would keep in an object store: unset it to restore them here"
-        )
+    """Pages that this backup holds, and that lie in an object store now, would be put where nobody reads or erases them.
+
+    MLflow's files may lie here all the same: its database, which comes with them, says so of each.
+    """
+    if settings.files_url is not None and {PAGES, DAYS} & set(manifest.parts):
+        raise BadSettings("this backup holds files that EYE_DX_FILES_URL would keep in an object store: unset it to restore them here")
 
 
 def _stage_checked(backup: Path, manifest: BackupManifest, stage: Path) -> None:
@@ -109,11 +109,16 @@ def _prove_key(settings: Settings, stage: Path) -> None:
         raise BadSettings(f"the key in {named} does not open this backup's records ({error})") from None
 
 
-def _swap(settings: Settings, stage: Path, aside: Path) -> Path | None:
-    """Move what is there aside and the checked copies into its place, one part after the other; where the old now lies."""
+def _places(settings: Settings, manifest: BackupManifest, stage: Path) -> dict[str, Path]:
+    """Where each part goes. Weights that an older program left out may be needed still, so they stay where they are."""
     places = databases(settings) | files_and_folders(settings)
-    if (stage / KEY).exists():
-        places |= {KEY: settings.vault_key_path}
+    if not manifest.has_artifact_folder:
+        del places[ARTIFACTS]
+    return places | ({KEY: settings.vault_key_path} if (stage / KEY).exists() else {})
+
+
+def _swap(places: dict[str, Path], stage: Path, aside: Path) -> Path | None:
+    """Move what is there aside and the checked copies into its place, one part after the other; where the old now lies."""
     for part, place in places.items():
         # SQLite would read a log that is left beside a database into it.
         for suffix in ("", "-wal", "-shm"):

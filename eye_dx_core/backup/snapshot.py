@@ -46,6 +46,14 @@ def is_sound(database: Path) -> bool:
         return False
 
 
+def artifact_places(models: Path) -> tuple[str, ...]:
+    """Where MLflow's database says that the experiments keep their files which have any run or model."""
+    used = "SELECT experiment_id FROM runs UNION SELECT experiment_id FROM logged_models"
+    with _opened(models) as connection:
+        rows = connection.execute(f"SELECT DISTINCT artifact_location FROM experiments WHERE experiment_id IN ({used})")  # noqa: S608
+        return tuple(str(place) for (place,) in rows)
+
+
 def move_artifacts(models: Path, *, before: str, now: str) -> None:
     """Tell MLflow's database that the files it names lie elsewhere; it keeps the whole address of each."""
     columns = (
@@ -57,7 +65,9 @@ def move_artifacts(models: Path, *, before: str, now: str) -> None:
     with _opened(models) as connection:
         connection.execute("BEGIN IMMEDIATE")
         for table, column in columns:
-            moved = f"UPDATE {table} SET {column} = :now || substr({column}, :length + 1) WHERE substr({column}, 1, :length) = :before"  # noqa: S608
+            # With the slash: a folder beside this one may begin with its name.
+            held = f"substr({column} || '/', 1, :length + 1) = :before || '/'"
+            moved = f"UPDATE {table} SET {column} = :now || substr({column}, :length + 1) WHERE {held}"  # noqa: S608
             connection.execute(moved, {"now": now, "before": before, "length": len(before)})
         connection.commit()
 

@@ -3,13 +3,14 @@
 import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from pathlib import Path
 
-from sqlalchemy import Connection, Engine, delete, exists, func, insert, select, update
+from sqlalchemy import Connection, Engine, TableClause, column, delete, exists, func, insert, inspect, select, update
 from sqlalchemy.exc import IntegrityError
 
-from eye_dx_core.errors import NotFound
+from eye_dx_core.errors import BadSettings, NotFound
 from eye_dx_core.records.audit import GENESIS, AuditEntry, AuditEvent, chain
-from eye_dx_core.records.engine import database_errors, forget_deleted_rows, reading, writing
+from eye_dx_core.records.engine import database_errors, forget_deleted_rows, open_engine, reading, writing
 from eye_dx_core.records.rows import ERASED, RECEIVED, case_rows, to_case
 from eye_dx_core.records.tables import (
     addenda,
@@ -194,6 +195,31 @@ def prove_key(engine: Engine, sealing: Vault) -> None:
             prove_key(engine, sealing)
         return
     sealing.unseal(sealed)
+
+
+def needs_old_key(database: Path, *, new: Vault, old: Vault) -> bool:
+    """Whether an old key opens something in a file of SQLite, records or queue of whatever schema, that the new one does not.
+
+    Raises:
+        ServiceUnavailable: the file cannot be read.
+    """
+    engine = open_engine(f"sqlite:///{database}")
+    try:
+        with database_errors("database"), reading(engine) as connection:
+            tables = inspect(connection)
+            names = [name for name in tables.get_table_names() if "sealed" in {one["name"] for one in tables.get_columns(name)}]
+            contents = (one for name in names for one in connection.execute(TableClause(name, column("sealed")).select()).scalars())
+            return any(not _opens(new, content) and _opens(old, content) for content in contents)
+    finally:
+        engine.dispose()
+
+
+def _opens(sealing: Vault, content: bytes) -> bool:
+    try:
+        sealing.unseal(content)
+    except BadSettings:
+        return False
+    return True
 
 
 def keep_identity(connection: Connection, case: Case, sealing: Vault) -> None:

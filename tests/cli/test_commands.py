@@ -329,6 +329,26 @@ def test_a_state_folder_has_one_daemon(state: Path):
         pass
 
 
+def test_a_daemon_of_a_cluster_does_not_hold_up_the_other_one(state: Path):
+    """They have a Dagster instance each."""
+    cluster = get_settings().model_copy(update={"cluster": True})
+
+    refused = pytest.raises(BadSettings, match=r"^`make cluster` runs on this state folder already: stop it, or set EYE_DX_STATE_DIR$")
+    with only_daemon(cluster), only_daemon(get_settings()), refused, only_daemon(cluster):
+        pass
+
+
+@pytest.mark.parametrize("is_cluster", [False, True])
+@pytest.mark.parametrize("command", [("vault", "rotate"), ("vault", "forget-old-keys"), ("restore", ".", "--replace")])
+def test_what_nothing_may_run_beside_notices_a_cluster_too(state: Path, command: tuple[str, ...], is_cluster: bool):  # noqa: FBT001
+    runs = get_settings().model_copy(update={"cluster": is_cluster})
+    named = "`make cluster`" if is_cluster else "`make up` or `make demo`"
+
+    with only_daemon(runs), pytest.raises(BadSettings, match=f"^{named} runs on this state folder: stop it first$"):
+        call(*command)
+    assert not get_settings().vault_key_path.exists()
+
+
 def test_a_backup_says_what_is_not_in_it_and_comes_back_only_where_nothing_runs(state: Path):
     with closing(wiring.open_records(get_settings())) as records:
         records.add_case(a_case(), b"raw")
@@ -340,7 +360,7 @@ def test_a_backup_says_what_is_not_in_it_and_comes_back_only_where_nothing_runs(
     (backup,) = (path for path in (state / "backups").iterdir() if path.is_dir())
     with pytest.raises(BadSettings, match="--replace"):
         call("restore", backup)
-    with only_daemon(get_settings()), pytest.raises(BadSettings, match="runs on this state folder already"):
+    with only_daemon(get_settings()), pytest.raises(BadSettings, match="`make up` or `make demo` runs on this state folder: stop it first"):
         call("restore", backup, "--replace")
     assert "restored the state of" in call("restore", backup, "--replace")
     with closing(wiring.open_records(get_settings())) as records:

@@ -1,5 +1,6 @@
 """A backup is whole, private and checked before anything is touched; what was there is moved aside."""
 
+import shutil
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ from pydantic import SecretStr
 from eye_dx_core import wiring
 from eye_dx_core.backup import snapshot
 from eye_dx_core.backup.making import make_backup
-from eye_dx_core.backup.parts import KEY, MANIFEST, BrokenBackup, kept_in_stores, load_backup_manifest
+from eye_dx_core.backup.parts import KEY, MANIFEST, BrokenBackup, kept_elsewhere, load_backup_manifest
 from eye_dx_core.backup.restoring import Restored, restore_backup
 from eye_dx_core.casework import report_page
 from eye_dx_core.errors import BadSettings, EyeDxError, NotFound
@@ -105,10 +106,33 @@ def test_what_lies_in_object_stores_is_left_out_and_told(tmp_path: Path):
 
     manifest = load_backup_manifest(a_backup(stored, tmp_path / "backups"))
 
-    assert not [name for name in manifest.files if name.startswith(("data/reports", "data/daily", "mlruns/artifacts"))]
-    assert manifest.artifacts_uri == "s3://clinic/models"
-    assert set(kept_in_stores(stored).values()) == {"s3://clinic/files", "s3://clinic/models"}
-    assert kept_in_stores(here) == {}
+    assert not [name for name in manifest.files if name.startswith(("data/reports", "data/daily"))]
+    assert kept_elsewhere(stored) == (("reports and daily reports", "s3://clinic/files"),)
+    assert kept_elsewhere(here) == ()
+
+
+def test_of_mlflow_s_files_those_are_told_that_lie_elsewhere_and_no_others(tmp_path: Path):
+    settings = in_stores(an_installation(tmp_path / "state"))
+    own = (settings.state / "mlruns" / "artifacts").as_uri()
+    places = {1: own, 2: "s3://clinic/models", 3: "s3://clinic/earlier", 4: "s3://clinic/without-runs", 5: f"{own}-of-another-year"}
+    a_model_store(settings, places, runs=(1, 2, 3, 5))
+
+    told = [place for what, place in kept_elsewhere(settings) if "weights" in what]
+    assert told == [f"{own}-of-another-year", "s3://clinic/earlier", "s3://clinic/models"]
+
+    a_model_store(settings, {1: "mlflow-artifacts:/1"}, runs=(1,))
+    assert ("weights and figures of MLflow", "s3://clinic/models") in kept_elsewhere(settings)
+    assert kept_elsewhere(Settings(state_dir=settings.state)) == ()
+
+
+def a_model_store(settings: Settings, places: dict[int, str], *, runs: tuple[int, ...]) -> None:
+    """As much of MLflow's database as says where its files are."""
+    (settings.state / "mlruns" / "mlflow.db").unlink(missing_ok=True)
+    with closing(sqlite3.connect(settings.state / "mlruns" / "mlflow.db")) as models, models:
+        for table, column in MOVED:
+            models.execute(f"CREATE TABLE {table} ({column} TEXT, experiment_id INTEGER)")
+        models.executemany("INSERT INTO experiments VALUES (?, ?)", [(place, number) for number, place in places.items()])
+        models.executemany("INSERT INTO runs VALUES (?, ?)", [(f"{places[one]}/run-{one}/artifacts", one) for one in runs])
 
 
 def test_files_of_a_backup_are_not_restored_beside_a_store_where_nobody_would_erase_them(tmp_path: Path):
@@ -116,18 +140,61 @@ def test_files_of_a_backup_are_not_restored_beside_a_store_where_nobody_would_er
     backup = a_backup(old, tmp_path / "backups")
     fresh = in_stores(a_fresh_installation(tmp_path / "fresh", key_of=old))
 
-    with pytest.raises(BadSettings, match="EYE_DX_FILES_URL and EYE_DX_MLFLOW_ARTIFACTS"):
+    with pytest.raises(BadSettings, match="files that EYE_DX_FILES_URL would keep in an object store: unset it"):
         restore(fresh, backup)
     assert not fresh.report_folder.exists()
 
 
-def test_addresses_of_a_store_stay_as_they_are_when_its_database_comes_back(tmp_path: Path):
+def test_weights_from_before_another_place_was_named_come_back_beside_the_others(tmp_path: Path):
+    old = an_installation(tmp_path / "old")
+    own, named = old.state / "mlruns" / "artifacts", old.state / "mlruns" / "artifacts-on-a-larger-disk"
+    (named / "run-2" / "artifacts").mkdir(parents=True)
+    (named / "run-2" / "artifacts" / "weights").write_text("later")
+    (own / "run-1" / "artifacts").mkdir(parents=True)
+    (own / "run-1" / "artifacts" / "weights").write_text("earlier")
+    a_model_store(old, {1: own.as_uri(), 2: named.as_uri()}, runs=(1, 2))
+
+    backup = a_backup(old.model_copy(update={"mlflow_artifacts": str(named)}), tmp_path / "backups")
+    fresh = a_fresh_installation(tmp_path / "fresh", key_of=old)
+    restore(fresh, backup)
+
+    with closing(sqlite3.connect(fresh.state / "mlruns" / "mlflow.db")) as models:
+        located = [
+            Path(place.removeprefix("file://")) for (place,) in models.execute("SELECT artifact_uri FROM runs ORDER BY experiment_id")
+        ]
+    assert [(place / "weights").read_text() for place in located] == ["earlier", "later"]
+    assert all(place.is_relative_to(fresh.state) for place in located)
+
+
+def as_an_older_program(backup: Path) -> None:
+    """With a bucket named, it left out the weights that lie here, and wrote the bucket into the list."""
+    shutil.rmtree(backup / "mlruns" / "artifacts")
+    whole = load_backup_manifest(backup)
+    files = {name: file for name, file in whole.files.items() if not name.startswith("mlruns/artifacts")}
+    parts = tuple(part for part in whole.parts if part != "mlruns/artifacts")
+    older = whole.model_copy(update={"artifacts_uri": "s3://clinic/models", "files": files, "parts": parts})
+    (backup / MANIFEST).write_text(older.model_dump_json(), encoding="utf-8")
+
+
+def test_weights_that_an_older_program_left_out_of_a_backup_stay_where_they_are(tmp_path: Path):
+    settings = an_installation(tmp_path / "state").model_copy(update={"mlflow_artifacts": "s3://clinic/models"})
+    as_an_older_program(backup := a_backup(settings, tmp_path / "backups"))
+
+    restore(settings, backup, replace=True)
+
+    assert (settings.state / "mlruns" / "artifacts" / "1" / "weights").read_text() == "w"
+
+
+@pytest.mark.parametrize("is_of_an_older_program", [False, True])
+def test_addresses_of_a_store_stay_as_they_are_when_its_database_comes_back(tmp_path: Path, is_of_an_older_program: bool):  # noqa: FBT001
     old = in_stores(an_installation(tmp_path / "old"))
     with closing(sqlite3.connect(tmp_path / "old" / "mlruns" / "mlflow.db")) as models, models:
         for table, column in MOVED:
             models.execute(f"CREATE TABLE {table} ({column} TEXT)")
             models.execute(f"INSERT INTO {table} VALUES ('s3://clinic/models/1')")
     backup = a_backup(old, tmp_path / "backups")
+    if is_of_an_older_program:
+        as_an_older_program(backup)
 
     fresh = a_fresh_installation(tmp_path / "fresh", key_of=old)
     restore(fresh, backup)

@@ -82,8 +82,8 @@ def event(action: str, *, later: int = 0) -> AuditEvent:
     return AuditEvent(at=datetime.now(UTC) + timedelta(seconds=later), actor="test", action=action, subject="records")
 
 
-def restored_from(backup: Path, state: Path, *, key_of: Settings) -> Settings:
-    settings = Settings(state_dir=state)
+def restored_from(backup: Path, state: Path, *, key_of: Settings, later: dict[str, str] | None = None) -> Settings:
+    settings = Settings(state_dir=state).model_copy(update=later)
     settings.data.mkdir(parents=True)
     settings.vault_key_path.write_text(key_of.vault_key_path.read_text())
     settings.vault_key_path.chmod(0o600)
@@ -153,7 +153,8 @@ def test_a_backup_killed_in_the_middle_leaves_nothing_that_looks_whole(tmp_path:
 
 # MLflow's tables use what SQLAlchemy 2.1 deprecates, and its client leaves connections to the collector.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning", "ignore::ResourceWarning")
-def test_the_champion_reads_on_in_another_folder(tmp_path: Path):
+@pytest.mark.parametrize("later", [{}, {"mlflow_artifacts": "s3://clinic/models"}], ids=["folder", "bucket-named-since"])
+def test_the_champion_reads_on_in_another_folder(tmp_path: Path, later: dict[str, str]):
     old = Settings(state_dir=tmp_path / "old")
     with closing(wiring.open_records(old)) as records:
         records.add_case(a_case(), b"raw")
@@ -164,11 +165,13 @@ def test_the_champion_reads_on_in_another_folder(tmp_path: Path):
     )
     promote(registry, None, reason="test", by="test")
 
-    new = restored_from(make_backup(old, tmp_path / "backups", event=event("backup"), with_key=False), tmp_path / "new", key_of=old)
+    backup = make_backup(old.model_copy(update=later), tmp_path / "backups", event=event("backup"), with_key=False)
+    new = restored_from(backup, tmp_path / "new", key_of=old, later=later)
     (tmp_path / "old").rename(tmp_path / "gone")
 
     registry = wiring.open_registry(new)
     assert wiring.load_predictor(registry, wiring.get_champion(registry), new)
+    registry = wiring.open_registry(Settings(state_dir=new.state))
     assert registry.add_candidate(
         a_checkpoint(tmp_path / "checkpoint-2"), metrics={"balanced_accuracy": 0.9, "worst_recall": 0.6, "chance": 0.125}, tags={}
     ).version == "2"  # fmt: skip
