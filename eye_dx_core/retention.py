@@ -37,7 +37,7 @@ class Forgotten(Frozen):
     photos: int = 0
     messages: int = 0
     pages: int = 0
-    """That no record led to, pages and PDFs."""
+    """Of patients who were erased or forgotten before, pages and PDFs."""
 
 
 class Erased(Frozen):
@@ -146,16 +146,14 @@ def _delete_pages(shelves: Shelves, case_ids: Iterable[str]) -> None:
 def _delete_lost_pages(records: Records, shelves: Shelves, actor: str, at: datetime) -> int:
     """Delete pages of persons who were erased while their pages were being written; return how many files.
 
-    Records that know nothing were lost or exchanged themselves: then the pages are left.
+    What these records never heard of stays: it is the page of another installation in the same folder, or newer than a backup.
     """
     names = shelves.files.sizes("reports").keys()
     case_ids = sorted({PurePosixPath(name).stem for name in names})
-    if not records.census().cases:
-        return 0
-    identified = frozenset[str]().union(
-        *(records.find_identified(case_ids[start : start + _BATCH]) for start in range(0, len(case_ids), _BATCH))
+    forgotten = frozenset[str]().union(
+        *(records.find_forgotten(case_ids[start : start + _BATCH]) for start in range(0, len(case_ids), _BATCH))
     )
-    lost = {case_id: names & {report_page(case_id), report_pdf(case_id)} for case_id in case_ids if case_id not in identified}
+    lost = {case_id: names & {report_page(case_id), report_pdf(case_id)} for case_id in sorted(forgotten)}
     lost = {case_id: pages for case_id, pages in lost.items() if pages}
     count = sum(map(len, lost.values()))
     _delete_pages(shelves, lost)

@@ -23,8 +23,8 @@ class Custody(Protocol):
         """The cases of a patient, oldest first."""
         ...
 
-    def find_identified(self, case_ids: Sequence[str]) -> frozenset[str]:
-        """Those of these cases that are stored, and whose patient's identity was not deleted; a case may name no patient."""
+    def find_forgotten(self, case_ids: Sequence[str]) -> frozenset[str]:
+        """Those of these cases that came here, and were erased since or lost their patient's identity. A case may name no patient."""
         ...
 
     def erase_patient(self, patient_id: str, event: AuditEvent) -> tuple[str, ...]:

@@ -342,12 +342,13 @@ class MemoryRecords(MemoryDesk, MemoryShadows):
     def _of_patient(self, patient_id: str) -> list[HeldCase]:
         return [one for one in self._in_order() if one.case.screening.patient and one.case.screening.patient.patient_id == patient_id]
 
-    def find_identified(self, case_ids: Sequence[str]) -> frozenset[str]:
+    def find_forgotten(self, case_ids: Sequence[str]) -> frozenset[str]:
         """See the port."""
         with self._lock:
             held = [self._held[case_id] for case_id in case_ids if case_id in self._held]
-            patients = {one.case.case_id: one.case.screening.patient for one in held if not one.is_erased}
-            return frozenset(one for one, patient in patients.items() if patient is None or patient.patient_id in self._identities)
+            patients = {one.case.case_id: one.case.screening.patient for one in held}
+            nameless = {one for one, patient in patients.items() if patient is not None and patient.patient_id not in self._identities}
+            return frozenset(nameless | {one.case.case_id for one in held if one.is_erased})
 
     def erase_patient(self, patient_id: str, event: AuditEvent) -> tuple[str, ...]:
         """See the port."""

@@ -71,10 +71,10 @@ class SqlCustody:
         with database_errors("records"), reading(self._engine) as connection:
             return _case_ids(connection, patient_id)
 
-    def find_identified(self, case_ids: Sequence[str]) -> frozenset[str]:
+    def find_forgotten(self, case_ids: Sequence[str]) -> frozenset[str]:
         """See the port."""
-        is_identified = cases.c.patient_id.is_(None) | exists().where(vault.c.patient_id == cases.c.patient_id)
-        held = select(cases.c.case_id).where(cases.c.case_id.in_(case_ids), cases.c.state != ERASED, is_identified)
+        is_nameless = cases.c.patient_id.is_not(None) & ~exists().where(vault.c.patient_id == cases.c.patient_id)
+        held = select(cases.c.case_id).where(cases.c.case_id.in_(case_ids), (cases.c.state == ERASED) | is_nameless)
         with database_errors("records"), reading(self._engine) as connection:
             return frozenset(connection.execute(held).scalars())
 

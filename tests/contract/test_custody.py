@@ -82,7 +82,7 @@ def test_who_was_not_seen_for_a_term_becomes_anonymous_and_the_findings_stay(rec
     assert records.find_identities_to_forget(unseen_since=NOON + DAY) == ()
 
 
-def test_a_case_is_identified_until_its_patient_is_forgotten_or_erased(records: Records):
+def test_a_case_is_forgotten_when_it_came_and_its_patient_was_erased_or_lost_the_identity(records: Records):
     for number in (1, 2, 3):
         add_whole_case(records, number, patient_id=f"P{number}")
     nobody = a_case("case-4")
@@ -90,8 +90,8 @@ def test_a_case_is_identified_until_its_patient_is_forgotten_or_erased(records: 
     records.erase_patient("P1", an_event())
     assert records.forget_identity("P2", unseen_since=NOON + DAY, event=an_event("forget"))
 
-    assert records.find_identified([f"case-{number}" for number in range(1, 6)]) == {"case-3", "case-4"}
-    assert records.find_identified([]) == frozenset()
+    assert records.find_forgotten([f"case-{number}" for number in range(1, 6)]) == {"case-1", "case-2"}  # nobody heard of case-5
+    assert records.find_forgotten([]) == frozenset()
 
 
 def test_who_comes_again_meanwhile_or_waits_for_the_model_is_not_forgotten(records: Records):

@@ -97,17 +97,18 @@ def test_a_page_that_comes_back_after_its_patient_was_erased_goes_in_the_night(c
     for name in (report_page("case-old"), report_pdf("case-old"), report_pdf("case-unknown"), "reports/notes.txt"):
         (clinic.folder / name).write_text("测试甲", encoding="utf-8")
 
-    assert clinic.forget(Terms()) == Forgotten(pages=3)
+    assert clinic.forget(Terms()) == Forgotten(pages=2)
 
-    assert clinic.files() == before - REPORT_FILES | {"reports/notes.txt"}
+    assert clinic.files() == before - REPORT_FILES | {"reports/notes.txt", report_pdf("case-unknown")}
     assert [(one.action, one.subject, one.details) for one in clinic.records.audit()][1:] == [
-        ("delete_pages", "2 cases", {"pages_deleted": 3})
+        ("delete_pages", "1 cases", {"pages_deleted": 2})
     ]
     assert clinic.forget(Terms()) == Forgotten()
 
 
-def test_records_that_know_nothing_do_not_cost_every_page(clinic: Clinic):
+def test_pages_of_another_installation_in_the_folder_stay(clinic: Clinic):
     before, clinic.records = clinic.files(), MemoryRecords()
+    clinic.records.add_case(a_case("case-of-the-trial-cluster"), b"raw")
 
     assert clinic.forget(Terms()) == Forgotten()
     assert clinic.files() == before
