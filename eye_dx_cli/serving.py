@@ -263,8 +263,11 @@ def _registry_state(settings: Settings) -> tuple[str, bool, str]:
         champion = wiring.open_registry(settings).find_by_alias(CHAMPION)
     except EyeDxError as error:
         return "registry", False, str(error)
-    state = f"champion is version {champion.version}" if champion else "no champion: nothing can be diagnosed"
-    return "registry", champion is not None, state
+    if champion is None:
+        return "registry", False, "no champion: nothing can be diagnosed"
+    if champion.learnt_from_phantoms:
+        return "registry", False, f"champion is version {champion.version}, which learnt from phantoms: it must not read patients"
+    return "registry", True, f"champion is version {champion.version}"
 
 
 def register(app: typer.Typer) -> None:

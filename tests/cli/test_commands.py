@@ -18,6 +18,7 @@ from eye_dx_core.model.vit import TRUNKS
 from eye_dx_core.queue.announcing import announce_diagnosis
 from eye_dx_core.queue.port import Message
 from eye_dx_core.records.accounts import UserExists
+from eye_dx_core.registry.port import CHAMPION, PHANTOMS, TRAINED_ON
 from eye_dx_core.reviewing.passwords import is_right
 from eye_dx_core.schema.case import Laterality
 from eye_dx_core.settings import Settings, get_settings
@@ -262,6 +263,17 @@ def test_a_state_folder_that_cannot_be_made_is_named_with_the_setting_that_choos
 
     with pytest.raises(BadSettings, match=r"file/eye-dx cannot be made .* EYE_DX_STATE_DIR"):
         prepare_state(Settings(state_dir=tmp_path / "file/eye-dx"))
+
+
+def test_health_tells_of_a_champion_that_must_not_read_patients(state: Path):
+    registry = wiring.open_registry(get_settings())
+    for tags, is_well in (({}, True), ({TRAINED_ON: PHANTOMS}, False)):
+        version = registry.add_candidate(a_checkpoint(state / "checkpoint"), metrics={}, tags=tags)
+        registry.set_alias(CHAMPION, version.version)
+
+        found = json.loads(runner.invoke(app, ["health", "--json"]).stdout)[-1]
+
+        assert (found["part"], found["is_well"], "phantoms" in found["state"]) == ("registry", is_well, not is_well)
 
 
 def test_health_tells_of_a_store_that_is_away_and_of_reports_that_nobody_would_erase(state: Path, monkeypatch: pytest.MonkeyPatch):
