@@ -1,5 +1,6 @@
 """`eye-dx up` and `eye-dx health`: start what a person works with, and see whether it is well."""
 
+import errno
 import fcntl
 import os
 import shlex
@@ -13,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import honcho.manager
 import typer
@@ -48,7 +48,8 @@ def run_together(settings: Settings, others: Mapping[str, str], *, patience_seco
     manager = Manager()
     ours = {name: shlex.join(command) for name, command in commands(settings).items()}
     for name, command in (ours | dict(others)).items():
-        manager.add_process(name, command, env=environment, cwd=str(PROJECT))
+        # Without the shell between us, one that somebody else ends is told from one that was stopped with all the others.
+        manager.add_process(name, f"exec {command}", env=environment, cwd=str(PROJECT))
     with only_daemon(settings):
         console.print(
             f"Review desk http://127.0.0.1:{settings.desk_port}   Dagster http://127.0.0.1:{settings.dagster_port}   "
@@ -173,8 +174,10 @@ def prepare_state(settings: Settings) -> None:
         BadSettings: this user may not write there.
     """
     try:
-        settings.dagster_home.mkdir(parents=True, exist_ok=True)
-        settings.data.mkdir(parents=True, exist_ok=True)
+        for folder in (settings.dagster_home, settings.data):
+            folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise BadSettings(
@@ -231,10 +234,9 @@ def _installation(settings: Settings) -> tuple[str, bool, str]:
 
 
 def _without_secrets(address: str) -> str:
-    parts = urlsplit(address)
-    where = parts.hostname or ""
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme.partition('+')[0]}://{where}{port}{parts.path}"
+    """No parser: a password may hold what would mislead one."""
+    scheme, _, rest = address.partition("://")
+    return f"{scheme.partition('+')[0]}://{rest.rpartition('@')[2].partition('?')[0]}"
 
 
 def _flow_state(settings: Settings) -> list[tuple[str, bool, str]]:

@@ -56,7 +56,7 @@ def _refuse_to_strand_files(settings: Settings, *, new: Vault, old: Vault) -> No
 def _refuse_to_strand_cluster(settings: Settings) -> None:
     """Where the cluster's database is, only its variables say."""
     instance = settings.state / "dagster_home" / "cluster" / "dagster.yaml"
-    if instance.exists() and settings.dagster_url is None and not settings.records_address.startswith("postgresql"):
+    if instance.exists() and not settings.records_address.startswith("postgresql"):
         raise BadSettings(
             "no key was dropped: `make cluster` has run on this state folder, and its records may need an old one. Run this again with"
             f" its EYE_DX_RECORDS_URL and EYE_DX_QUEUE_URL; or, if they are not needed any more, delete {instance.parent}"

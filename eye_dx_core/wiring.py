@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from eye_dx_core.routing.rules import RoutingRules
     from eye_dx_core.shadowing import Readers
 
+# How long a process lets another make MLflow's tables, some ten seconds' work, before it tries by itself.
+_REGISTRY_SECONDS = 60.0
+
 
 def open_queue(settings: Settings) -> Queue:
     """Open the queue that `EYE_DX_QUEUE_URL` names.
@@ -126,6 +129,8 @@ def make_cluster_database(settings: Settings) -> None:
 def prepare_registry(settings: Settings) -> None:
     """Let MLflow make its tables where they are missing: one process after the other, for two that do it at once both stumble.
 
+    Where MLflow does not answer it tries for long; nobody waits for that.
+
     Raises:
         ServiceUnavailable: the store, or the records, by whose lock processes wait for each other, do not answer.
     """
@@ -133,7 +138,7 @@ def prepare_registry(settings: Settings) -> None:
 
     engine = open_engine("sqlite://" if settings.records_address.startswith("memory:") else settings.records_address)
     try:
-        with database_errors("records"), one_at_a_time(engine):
+        with database_errors("records"), one_at_a_time(engine, "registry", seconds=_REGISTRY_SECONDS):
             open_registry(settings).versions()
     finally:
         engine.dispose()

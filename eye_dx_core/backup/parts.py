@@ -123,8 +123,8 @@ def kept_elsewhere(settings: Settings) -> tuple[tuple[str, str], ...]:
     named = snapshot.artifact_places(models) if models.is_file() else ()
     # What came through MLflow's server lies where the server puts it.
     places = {settings.artifact_address if place.startswith("mlflow-artifacts:") else place for place in named}
-    held = {folder.as_uri() for folder in (files_and_folders(settings)[ARTIFACTS], own_artifacts(settings))}
-    weights = tuple(("weights and figures of MLflow", place) for place in sorted(places - held))
+    held = tuple(f"{folder.as_uri()}/" for folder in (files_and_folders(settings)[ARTIFACTS], own_artifacts(settings)))
+    weights = tuple(("weights and figures of MLflow", place) for place in sorted(places) if not f"{place}/".startswith(held))
     return weights + ((("reports and daily reports", settings.files_url),) if settings.files_url is not None else ())
 
 

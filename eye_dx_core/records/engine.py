@@ -2,13 +2,14 @@
 
 import fcntl
 import logging
+import math
 import re
 import sqlite3
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Literal
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
@@ -24,13 +25,16 @@ _SQLITE_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
 _POSTGRES_FULL = "53100"
 # What PostgreSQL says to somebody who may not come in; the driver gives no code for it. In another language it stays "did not answer".
 _REFUSALS = (
-    (re.compile(r'database "[^"]*" does not exist'), "have no database of that name: make it with createdb"),
-    (re.compile(r"password authentication failed|no password supplied|no pg_hba\.conf entry|role \"[^\"]*\" does not exist"),
-     "refuse this user or its password"),
-    (re.compile(r"permission denied"), "do not let this user make or change tables: the database must belong to it (createdb --owner)"),
-)  # fmt: skip
-_LOCK_NUMBER = 7_302_211
-"""Number of PostgreSQL's advisory lock; any constant that nobody else uses."""
+    (re.compile(r'database "[^"]*" does not exist'), "there is no database of that name, createdb makes one"),
+    (
+        re.compile(r'password authentication failed|no password supplied|role "[^"]*" does not exist'),
+        "this user or its password is refused",
+    ),
+    (re.compile(r"pg_hba\.conf"), "this host may not come in, or only over TLS, see pg_hba.conf"),
+    (re.compile(r"permission denied"), "the database must belong to this user, createdb --owner makes it so"),
+)
+# Numbers of PostgreSQL's advisory locks; any that nobody else uses.
+_LOCK_NUMBERS = {"schema": 7_302_211, "registry": 7_302_212}
 
 
 def open_engine(url: str) -> Engine:
@@ -66,23 +70,53 @@ def reading(engine: Engine) -> Generator[Connection]:
 
 
 @contextmanager
-def one_at_a_time(engine: Engine) -> Generator[None]:
-    """A lock that dies with its holder: on a file beside SQLite's, or PostgreSQL's advisory lock."""
+def one_at_a_time(engine: Engine, what: Literal["schema", "registry"], *, seconds: float = math.inf) -> Generator[None]:
+    """A lock that dies with its holder, on a file beside SQLite's or PostgreSQL's advisory one; after so long it goes on without.
+
+    Raises:
+        ServiceUnavailable: the file cannot be opened.
+    """
     if engine.dialect.name == "postgresql":
-        with engine.connect() as connection:
-            connection.execute(text("SELECT pg_advisory_lock(:number)"), {"number": _LOCK_NUMBER})
+        number = {"number": _LOCK_NUMBERS[what]}
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            is_ours = _wait(lambda: bool(connection.execute(text("SELECT pg_try_advisory_lock(:number)"), number).scalar()), seconds)
             try:
                 yield
             finally:
-                connection.execute(text("SELECT pg_advisory_unlock(:number)"), {"number": _LOCK_NUMBER})
+                if is_ours:
+                    connection.execute(text("SELECT pg_advisory_unlock(:number)"), number)
         return
     database = engine.url.database
     if not database or database == ":memory:":
         yield
         return
-    with Path(f"{database}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _lock_file(Path(f"{database}.{what}.lock")) as lock:
+        _wait(lambda: _flock(lock), seconds)
         yield
+
+
+def _lock_file(path: Path) -> IO[str]:
+    try:
+        return path.open("w")
+    except OSError as error:
+        raise ServiceUnavailable(f"the lock {path.name} cannot be opened ({error.strerror})") from None
+
+
+def _flock(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _wait(take: Callable[[], bool], seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while not take():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 @contextmanager
@@ -96,7 +130,8 @@ def database_errors(what: str) -> Generator[None]:
         if _is_disk_full(error.orig):
             raise ServiceUnavailable(f"no space is left on the disk of the {what}") from None
         refusal = next((ours for theirs, ours in _REFUSALS if theirs.search(str(error.orig))), None)
-        raise ServiceUnavailable(f"the {what} {refusal or f'did not answer ({type(error.orig).__name__})'}") from None
+        said = f"cannot be used: {refusal}" if refusal else f"did not answer ({type(error.orig).__name__})"
+        raise ServiceUnavailable(f"the {what} {said}") from None
     except SQLAlchemyError as error:
         raise ServiceUnavailable(f"the {what} did not answer ({type(error).__name__})") from None
 

@@ -220,17 +220,21 @@ class MemoryRecords(MemoryDesk, MemoryShadows):
             for message_id in message_ids:
                 self._due.pop(message_id, None)
 
+    def _find_unsent(self, message_id: str) -> OutboxMessage | None:
+        message = self._outbox.get(message_id)
+        return message if message is not None and message.sent_at is None else None
+
     def mark_sent(self, message_id: str, *, sent_at: datetime) -> None:
         """See the port."""
         with self._lock:
-            if (message := self._outbox.get(message_id)) is not None:
+            if (message := self._find_unsent(message_id)) is not None:
                 changes = {"sent_at": sent_at, "attempts": message.attempts + 1, "last_error": None}
                 self._outbox[message_id] = message.model_copy(update=changes)
 
     def mark_failed(self, message_id: str, *, reason: str) -> None:
         """See the port."""
         with self._lock:
-            if (message := self._outbox.get(message_id)) is not None:
+            if (message := self._find_unsent(message_id)) is not None:
                 self._outbox[message_id] = message.model_copy(update={"attempts": message.attempts + 1, "last_error": reason})
                 self._due[message_id] = time.time() + pause_after(message.attempts + 1)
 

@@ -20,7 +20,7 @@ def upgrade_schema(engine: Engine, vault: Vault) -> None:
     """
     if _is_current(engine):
         return
-    with one_at_a_time(engine):
+    with one_at_a_time(engine, "schema"):
         if not _is_current(engine):
             with writing(engine) as connection:
                 run_migrations(connection, vault)

@@ -197,7 +197,7 @@ class Records(Custody, Desk, Accounts, Figures, Shadows, Protocol):
         ...
 
     def mark_sent(self, message_id: str, *, sent_at: datetime) -> None:
-        """Note that the broker confirmed a message. One that was erased meanwhile is let be, here and in `mark_failed`."""
+        """Note that the broker confirmed a message. One that was sent or erased meanwhile is let be, here and in `mark_failed`."""
         ...
 
     def mark_failed(self, message_id: str, *, reason: str) -> None:

@@ -113,15 +113,15 @@ class SqlRecords(SqlCustody, SqlDaily, SqlDesk, SqlAccounts, SqlShadows):
         return self._claim(REVIEWED, limit, lease_seconds)
 
     def _claim(self, state: str, limit: int, lease_seconds: float) -> tuple[Case, ...]:
-        now = time.time()
-        free = (
-            select(cases.c.case_id, cases.c.attempts)
-            .where(_is_claimable(state, now))
-            .order_by(cases.c.received_at, cases.c.case_id)
-            .limit(limit)
-            .with_for_update(skip_locked=True)  # SQLite has no row locks: there the whole transaction is alone
-        )
         with database_errors("records"), writing(self._engine) as connection:
+            now = time.time()  # only here: SQLite may have waited for others
+            free = (
+                select(cases.c.case_id, cases.c.attempts)
+                .where(_is_claimable(state, now))
+                .order_by(cases.c.received_at, cases.c.case_id)
+                .limit(limit)
+                .with_for_update(skip_locked=True)  # SQLite has no row locks: there the whole transaction is alone
+            )
             found = connection.execute(free).all()
             case_ids = [one.case_id for one in found[: claimed_together(one.attempts for one in found)]]
             claim = update(cases).where(cases.c.case_id.in_(case_ids))
@@ -212,19 +212,19 @@ class SqlRecords(SqlCustody, SqlDaily, SqlDesk, SqlAccounts, SqlShadows):
 
     def claim_unsent(self, *, limit: int, lease_seconds: float) -> tuple[OutboxMessage, ...]:
         """See the port."""
-        now = time.time()
-        due = (
-            select(outbox)
-            .where(_is_next(now))
-            .order_by(outbox.c.attempts, outbox.c.created_at, outbox.c.case_id)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
+        while rows := self._claim_messages(limit, lease_seconds):
+            if opened := tuple(message for row in rows if (message := self._open_message(row)) is not None):
+                return opened
+        return ()
+
+    def _claim_messages(self, limit: int, lease_seconds: float) -> Sequence[Row[Any]]:
         with database_errors("records"), writing(self._engine) as connection:
-            rows = connection.execute(due).all()
+            now = time.time()  # only here: SQLite may have waited for others
+            due = select(outbox).where(_is_next(now)).order_by(outbox.c.attempts, outbox.c.created_at, outbox.c.case_id)
+            rows = connection.execute(due.limit(limit).with_for_update(skip_locked=True)).all()
             claim = update(outbox).where(outbox.c.message_id.in_([row.message_id for row in rows]))
             connection.execute(claim.values(due_at=now + min(lease_seconds, FARTHEST_SECONDS)))
-        return tuple(message for row in rows if (message := self._open_message(row)) is not None)
+            return rows
 
     def _open_message(self, row: Row[Any]) -> OutboxMessage | None:
         """A claimed message; None for one that no key opens: it fails, and the others go out."""
@@ -237,24 +237,25 @@ class SqlRecords(SqlCustody, SqlDaily, SqlDesk, SqlAccounts, SqlShadows):
 
     def release_messages(self, message_ids: Sequence[str]) -> None:
         """See the port."""
-        held = update(outbox).where(outbox.c.message_id.in_(message_ids), outbox.c.sent_at.is_(None))
+        # Whoever holds one of them erases it, or notes what became of it: nobody waits for the other.
+        free = select(outbox.c.message_id).where(outbox.c.message_id.in_(message_ids), outbox.c.sent_at.is_(None))
         with database_errors("records"), writing(self._engine) as connection:
-            connection.execute(held.values(due_at=0.0))
+            held = connection.execute(free.with_for_update(skip_locked=True)).scalars().all()
+            connection.execute(update(outbox).where(outbox.c.message_id.in_(held)).values(due_at=0.0))
 
     def mark_sent(self, message_id: str, *, sent_at: datetime) -> None:
         """See the port."""
         values = {"sent_at": sent_at, "attempts": outbox.c.attempts + 1, "last_error": None}
         with database_errors("records"), writing(self._engine) as connection:
-            connection.execute(update(outbox).where(outbox.c.message_id == message_id).values(values))
+            connection.execute(update(outbox).where(_is_unsent(message_id)).values(values))
 
     def mark_failed(self, message_id: str, *, reason: str) -> None:
         """See the port."""
-        this = outbox.c.message_id == message_id
         with database_errors("records"), writing(self._engine) as connection:
-            attempts = connection.execute(select(outbox.c.attempts).where(this).with_for_update()).scalar()
+            attempts = connection.execute(select(outbox.c.attempts).where(_is_unsent(message_id)).with_for_update()).scalar()
             if attempts is not None:
-                due_at = time.time() + pause_after(attempts + 1)
-                connection.execute(update(outbox).where(this).values(attempts=attempts + 1, due_at=due_at, last_error=reason))
+                values = {"attempts": attempts + 1, "due_at": time.time() + pause_after(attempts + 1), "last_error": reason}
+                connection.execute(update(outbox).where(_is_unsent(message_id)).values(values))
 
     def add_rejection(self, rejection: Rejection) -> None:
         """See the port."""
@@ -371,6 +372,10 @@ def _is_new(case: Case, known_body_sha256: str) -> bool:
 
 def _is_claimable(state: str, now: float) -> ColumnElement[bool]:
     return (cases.c.state == state) & is_over(cases.c.claimed_until, now) & (cases.c.attempts < MAX_ATTEMPTS)
+
+
+def _is_unsent(message_id: str) -> ColumnElement[bool]:
+    return (outbox.c.message_id == message_id) & outbox.c.sent_at.is_(None)
 
 
 def _is_next(now: float) -> ColumnElement[bool]:

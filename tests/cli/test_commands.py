@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from eye_dx_cli.main import app
-from eye_dx_cli.serving import check_ports, only_daemon, prepare_state
+from eye_dx_cli.serving import _without_secrets, check_ports, only_daemon, prepare_state
 from eye_dx_core import casework, wiring
 from eye_dx_core.dataset.phantom_folders import write_phantom_dataset, write_phantom_photo
 from eye_dx_core.errors import BadSettings, EyeDxError
@@ -256,6 +256,20 @@ def test_health_says_at_which_installation_it_looks_and_no_password(state: Path,
     first = json.loads(said)[0]
     assert first["state"] == f"{state}, queue amqp://127.0.0.1:1/%2F, records sqlite:///{state}/data/records.db"
     assert "geheim" not in said
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("postgresql+psycopg://eye_dx:12/34@db:5432/eye", "postgresql://db:5432/eye"),
+        ("postgresql+psycopg://u:12?3@x@db/eye?sslmode=require", "postgresql://db/eye"),
+        ("amqps://u:ab#c:d@mq:5671/%2F", "amqps://mq:5671/%2F"),
+        ("amqp://u:p@mq:port/", "amqp://mq:port/"),
+        ("sqlite:////srv/data/records.db", "sqlite:////srv/data/records.db"),
+    ],
+)
+def test_an_address_is_shown_without_its_secrets(address: str, shown: str):
+    assert _without_secrets(address) == shown
 
 
 def test_a_state_folder_that_cannot_be_made_is_named_with_the_setting_that_chooses_another(tmp_path: Path):

@@ -262,7 +262,10 @@ def test_an_outbox_message_waits_until_it_is_marked_sent(records: Records):
 
     assert records.claim_unsent(limit=1, lease_seconds=0) == ()
     assert records.find_work().to_send is False
-    assert records.get_case_record("case-1").outbox[0].sent_at == NOON
+    records.mark_failed("ai-result-case-1", reason="too late")  # by somebody whose lease was over
+    records.mark_sent("ai-result-case-1", sent_at=NOON + DAY)
+    (sent,) = records.get_case_record("case-1").outbox
+    assert (sent.sent_at, sent.attempts, sent.last_error) == (NOON, 1, None)
 
 
 def test_a_claimed_message_is_given_to_nobody_else_until_it_is_released_or_its_lease_is_over(records: Records, clock: Clock):
@@ -549,7 +552,7 @@ def test_an_unreachable_database_is_unavailable_and_the_text_holds_no_password()
 
 
 @pytest.mark.service
-@pytest.mark.parametrize(("wrong", "words"), [({"database": "nowhere"}, "createdb"), ({"username": "nobody_here"}, "refuse this user")])
+@pytest.mark.parametrize(("wrong", "words"), [({"database": "nowhere"}, "createdb"), ({"username": "nobody_here"}, "is refused")])
 def test_whom_postgresql_does_not_let_in_is_told_why(wrong: dict[str, str], words: str):
     with own_postgres() as url, pytest.raises(ServiceUnavailable, match=words) as caught:
         open_records(make_url(url).set(password="geheim", **wrong).render_as_string(hide_password=False))

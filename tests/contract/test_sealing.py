@@ -84,6 +84,19 @@ def test_a_message_that_cannot_be_opened_waits_alone(url: str, caplog: pytest.Lo
     records.close()
 
 
+def test_many_messages_that_cannot_be_opened_do_not_hide_the_rest(url: str):
+    records = open_records(url)
+    for number in range(5):
+        records.add_case(a_case(f"case-{number}"), b"raw")
+        records.add_diagnosis(a_diagnosis(f"case-{number}"), [an_announcement(f"case-{number}")])
+    with writing(records._engine) as connection:
+        connection.execute(update(outbox).where(outbox.c.case_id != "case-4").values(sealed=b"damaged"))
+
+    assert [one.case_id for one in records.claim_unsent(limit=2, lease_seconds=60)] == ["case-4"]
+    assert records.claim_unsent(limit=2, lease_seconds=60) == ()
+    records.close()
+
+
 def test_a_changed_key_seals_everything_anew(url: str):
     records, new = open_records(url), new_key()
     records.add_case(a_case(), b"raw")

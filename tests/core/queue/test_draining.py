@@ -1,6 +1,7 @@
 """What comes by queue is stored before it is settled, and what cannot be understood is set aside."""
 
 import json
+import time
 from datetime import timedelta
 
 import pytest
@@ -281,6 +282,31 @@ def test_what_nobody_takes_waits_and_the_rest_goes_out():
     assert (delivered.sent, delivered.failed) == (1, 1)
     assert records.get_case_record("case-1").outbox[0].last_error == "no queue takes this message"
     assert (records.backlog().unsent, records.claim_unsent(limit=5, lease_seconds=60)) == (1, ())  # it waits for its pause to be over
+
+
+def test_who_is_slower_than_the_lease_leaves_the_rest_to_others():
+    records = records_with_announcement()
+    for case_id in ("case-2", "case-3"):
+        records.add_case(a_case(case_id), b"{}")
+        records.add_diagnosis(a_diagnosis(case_id), [announce_diagnosis(a_case(case_id), a_diagnosis(case_id), names=NAMES, now=NOON)])
+    others: list[str] = []
+
+    class Slow(MemoryQueue):
+        def publish(self, queue: str, message: Message) -> None:
+            super().publish(queue, message)
+            if not others:
+                time.sleep(0.3)
+                for taken in records.claim_unsent(limit=9, lease_seconds=60):
+                    others.append(taken.case_id)
+                    if taken.case_id != "case-1":
+                        records.mark_sent(taken.message_id, sent_at=NOON)
+
+    queue = Slow(names=NAMES)
+    assert deliver_outbox(queue, records, now=now, lease_seconds=0.2).sent == 1
+
+    assert others == ["case-1", "case-2", "case-3"]
+    assert [one.message.correlation_id for one in queue.receive(NAMES.ai_results, limit=5)] == ["case-1"]
+    assert records.backlog().unsent == 0
 
 
 def test_what_a_broker_did_not_take_goes_out_as_soon_as_it_is_back():
