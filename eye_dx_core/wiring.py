@@ -136,6 +136,7 @@ def prepare_registry(settings: Settings) -> None:
     """
     from eye_dx_core.records.engine import database_errors, one_at_a_time, open_engine
 
+    # Records in memory belong to one process, which waits for nobody.
     engine = open_engine("sqlite://" if settings.records_address.startswith("memory:") else settings.records_address)
     try:
         with database_errors("records"), one_at_a_time(engine, "registry", seconds=_REGISTRY_SECONDS):

@@ -12,6 +12,7 @@ from eye_dx_core.records.outgoing import OutboxMessage
 from eye_dx_core.records.port import Records
 from eye_dx_core.schema.frozen import Frozen
 
+# So few that a claim is sent well within its lease, and so short that nobody waits long for what the dead held.
 _AT_ONCE = 25
 _LEASE_SECONDS = 10.0
 _log = logging.getLogger(__name__)

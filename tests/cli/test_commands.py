@@ -2,10 +2,14 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -25,6 +29,7 @@ from eye_dx_core.settings import Settings, get_settings
 from tests.builders import NOON, a_case, a_diagnosis, a_nested_body
 from tests.checkpoints import a_checkpoint
 from tests.foreign_weights import TINY, a_fine_tuned_file
+from tests.services import wait_for
 
 runner = CliRunner()
 # MLflow's tables use what SQLAlchemy 2.1 deprecates, and its client leaves connections to the collector.
@@ -353,6 +358,31 @@ def test_a_state_folder_has_one_daemon(state: Path):
         pass
     with only_daemon(settings):
         pass
+
+
+TOGETHER = """
+from eye_dx_cli import serving
+serving.prepare_state = serving.limit_pool = serving.check_ports = lambda settings: None
+serving.commands = lambda settings: {"one": ["sleep", "61"], "two": ["sleep", "62"]}
+serving.run_together(serving.get_settings(), {})
+"""
+
+
+@pytest.mark.parametrize(
+    ("ended", "how", "code"),
+    [("all", signal.SIGINT, 0), ("all", signal.SIGTERM, 0), ("one", signal.SIGTERM, 1), ("one", signal.SIGKILL, 1)],
+)
+def test_stopping_all_is_a_success_and_one_that_ends_alone_is_not(state: Path, ended: str, how: signal.Signals, code: int):
+    environment = os.environ | {"EYE_DX_STATE_DIR": str(state), "PYTHONPATH": str(Path(__file__).parents[2])}
+    together = subprocess.Popen([sys.executable, "-c", TOGETHER], env=environment, stdout=subprocess.DEVNULL)
+
+    def asleep() -> list[psutil.Process]:
+        return [one for one in psutil.Process(together.pid).children(recursive=True) if one.name() == "sleep"]
+
+    assert wait_for(lambda: len(asleep()) == 2, 20)
+    (together if ended == "all" else asleep()[0]).send_signal(how)
+
+    assert together.wait(20) == code
 
 
 def test_a_daemon_of_a_cluster_does_not_hold_up_the_other_one(state: Path):

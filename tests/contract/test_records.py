@@ -9,17 +9,18 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import event, insert, make_url, select
+from sqlalchemy import create_engine, event, insert, make_url, select
 
 from eye_dx_core.errors import ConflictingMessage, NotFound, ServiceUnavailable, Unstorable
 from eye_dx_core.records import migrating
 from eye_dx_core.records.audit import AuditEvent
-from eye_dx_core.records.engine import open_engine, writing
+from eye_dx_core.records.engine import one_at_a_time, open_engine, writing
 from eye_dx_core.records.outgoing import OutboxMessage
 from eye_dx_core.records.port import FARTHEST_SECONDS, MAX_ATTEMPTS, Backlog, Records, Rejection, Runs, Work, pause_after
 from eye_dx_core.records.sql import SqlRecords
@@ -492,6 +493,19 @@ for number in range(40):
 """
 
 
+def test_who_waited_long_enough_for_another_start_goes_on_and_locks_of_other_names_are_free(url: str):
+    open_records(url).close()
+    first, second = open_engine(url), open_engine(url)
+    with one_at_a_time(first, "registry"):
+        began = time.monotonic()
+        with one_at_a_time(second, "registry", seconds=0.5):
+            assert time.monotonic() - began > 0.4
+        with one_at_a_time(second, "schema"):
+            pass
+    first.dispose()
+    second.dispose()
+
+
 def test_processes_that_open_a_new_file_at_once_wait_for_each_other(tmp_path: Path):
     command = [sys.executable, "-c", OPEN_TOGETHER, str(tmp_path), str(time.time() + 2)]
     opening = [subprocess.Popen(command) for _ in range(4)]
@@ -558,6 +572,20 @@ def test_whom_postgresql_does_not_let_in_is_told_why(wrong: dict[str, str], word
         open_records(make_url(url).set(password="geheim", **wrong).render_as_string(hide_password=False))
 
     assert "geheim" not in str(caught.value)
+
+
+@pytest.mark.service
+def test_whose_database_belongs_to_another_is_told_so():
+    with own_postgres() as url:
+        owner, guest = create_engine(url, isolation_level="AUTOCOMMIT"), f"guest_{uuid4().hex[:8]}"
+        with owner.connect() as connection:
+            connection.exec_driver_sql(f"CREATE ROLE {guest} LOGIN")
+            try:
+                with pytest.raises(ServiceUnavailable, match="must belong to this user"):
+                    open_records(make_url(url).set(username=guest).render_as_string(hide_password=False))
+            finally:
+                connection.exec_driver_sql(f"DROP ROLE {guest}")
+        owner.dispose()
 
 
 def test_what_runs_and_sensors_ask_reads_an_index_however_much_is_stored(url: str):

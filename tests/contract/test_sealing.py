@@ -13,7 +13,7 @@ from eye_dx_core.records.sql import SqlRecords
 from eye_dx_core.records.tables import cases, metadata, outbox
 from eye_dx_core.vault import Vault, new_key
 from tests.builders import NOON, a_case, a_diagnosis, a_report, a_review
-from tests.contract.test_records import an_announcement
+from tests.contract.test_records import add_announced, an_announcement
 from tests.services import A_KEY, open_records
 
 
@@ -66,8 +66,7 @@ def test_a_case_that_cannot_be_opened_is_stuck_alone(url: str, caplog: pytest.Lo
 def test_a_message_that_cannot_be_opened_waits_alone(url: str, caplog: pytest.LogCaptureFixture):
     records = open_records(url)
     for number in range(3):
-        records.add_case(a_case(f"case-{number}"), b"raw")
-        records.add_diagnosis(a_diagnosis(f"case-{number}"), [an_announcement(f"case-{number}")])
+        add_announced(records, f"case-{number}")
     engine = open_engine(url)
     with writing(engine) as connection:
         connection.execute(update(outbox).where(outbox.c.case_id == "case-1").values(sealed=b"damaged"))
@@ -87,8 +86,7 @@ def test_a_message_that_cannot_be_opened_waits_alone(url: str, caplog: pytest.Lo
 def test_many_messages_that_cannot_be_opened_do_not_hide_the_rest(url: str):
     records = open_records(url)
     for number in range(5):
-        records.add_case(a_case(f"case-{number}"), b"raw")
-        records.add_diagnosis(a_diagnosis(f"case-{number}"), [an_announcement(f"case-{number}")])
+        add_announced(records, f"case-{number}")
     with writing(records._engine) as connection:
         connection.execute(update(outbox).where(outbox.c.case_id != "case-4").values(sealed=b"damaged"))
 

@@ -19,6 +19,7 @@ from eye_dx_core.schema.case import Laterality
 from tests.builders import a_nested_body
 from tests.checkpoints import a_checkpoint
 from tests.deploy.compose import DEPLOY, PROJECT, needed_variables, read_env_file
+from tests.faults.installation import GOOD
 from tests.faults.own_servers import free_port
 from tests.services import A_KEY, wait_for
 
@@ -27,12 +28,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 DOCKER = shutil.which("docker")
 OPERATOR = ("operator", "a password")
 STATE = "/var/lib/eye-dx"
-TRUST = """
+TRUST = f"""
 from pathlib import Path
 from eye_dx_core import wiring
 from eye_dx_core.settings import get_settings
-metrics = {"balanced_accuracy": 0.8, "worst_recall": 0.5, "chance": 0.125}
-wiring.open_registry(get_settings()).add_candidate(Path("/tmp/checkpoint"), metrics=metrics, tags={})
+wiring.open_registry(get_settings()).add_candidate(Path("/tmp/checkpoint"), metrics={GOOD!r}, tags={{}})
 """
 
 

@@ -138,7 +138,9 @@ class Installation:
 
         def answer() -> bool:
             with suppress(ServiceUnavailable):
-                return self.queue.depth(self.names.screenings) >= 0 and self.records.backlog() is not None
+                self.queue.depth(self.names.screenings)
+                self.records.backlog()
+                return True
             return False
 
         self.wait(answer, 30)

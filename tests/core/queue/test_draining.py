@@ -256,7 +256,7 @@ def test_a_review_whose_case_never_comes_waits_longer_each_time_and_is_then_set_
 
 
 def test_the_outbox_is_marked_only_after_the_confirm():
-    queue, records = MemoryQueue(names=NAMES), records_with_announcement()
+    queue, records = MemoryQueue(names=NAMES), records_with_announcements("case-1")
 
     assert deliver_outbox(queue, records, now=now).sent == 1
     (delivery,) = queue.receive(NAMES.ai_results, limit=5)
@@ -273,9 +273,7 @@ def test_what_nobody_takes_waits_and_the_rest_goes_out():
                 raise Unroutable("no queue takes this message")
             super().publish(queue, message)
 
-    records = records_with_announcement()
-    records.add_case(a_case("case-2"), b"{}")
-    records.add_diagnosis(a_diagnosis("case-2"), [announce_diagnosis(a_case("case-2"), a_diagnosis("case-2"), names=NAMES, now=NOON)])
+    records = records_with_announcements("case-1", "case-2")
 
     delivered = deliver_outbox(OneQueueMissing(names=NAMES), records, now=now)
 
@@ -285,10 +283,7 @@ def test_what_nobody_takes_waits_and_the_rest_goes_out():
 
 
 def test_who_is_slower_than_the_lease_leaves_the_rest_to_others():
-    records = records_with_announcement()
-    for case_id in ("case-2", "case-3"):
-        records.add_case(a_case(case_id), b"{}")
-        records.add_diagnosis(a_diagnosis(case_id), [announce_diagnosis(a_case(case_id), a_diagnosis(case_id), names=NAMES, now=NOON)])
+    records = records_with_announcements("case-1", "case-2", "case-3")
     others: list[str] = []
 
     class Slow(MemoryQueue):
@@ -316,10 +311,7 @@ def test_what_a_broker_did_not_take_goes_out_as_soon_as_it_is_back():
                 raise ServiceUnavailable("the broker does not answer")
             super().publish(queue, message)
 
-    records = records_with_announcement()
-    for case_id in ("case-2", "case-3"):
-        records.add_case(a_case(case_id), b"{}")
-        records.add_diagnosis(a_diagnosis(case_id), [announce_diagnosis(a_case(case_id), a_diagnosis(case_id), names=NAMES, now=NOON)])
+    records = records_with_announcements("case-1", "case-2", "case-3")
 
     with pytest.raises(ServiceUnavailable):
         deliver_outbox(Gone(names=NAMES), records, now=now)
@@ -329,10 +321,11 @@ def test_what_a_broker_did_not_take_goes_out_as_soon_as_it_is_back():
     assert [one.message.correlation_id for one in queue.receive(NAMES.ai_results, limit=5)] == ["case-2", "case-3"]
 
 
-def records_with_announcement() -> MemoryRecords:
+def records_with_announcements(*case_ids: str) -> MemoryRecords:
     records = MemoryRecords()
-    records.add_case(a_case(), b"{}")
-    records.add_diagnosis(a_diagnosis(), [announce_diagnosis(a_case(), a_diagnosis(), names=NAMES, now=NOON)])
+    for case_id in case_ids:
+        records.add_case(a_case(case_id), b"{}")
+        records.add_diagnosis(a_diagnosis(case_id), [announce_diagnosis(a_case(case_id), a_diagnosis(case_id), names=NAMES, now=NOON)])
     return records
 
 
